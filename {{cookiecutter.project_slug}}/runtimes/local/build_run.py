@@ -1,0 +1,182 @@
+"""Runs a build: its environment, its pipelines in their order, and the summary at the end."""
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import threading
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from time import time
+
+from local.builds import Build, Builds, PipelineRecord
+from local.conditions import Event
+from local.decide import all_pipelines, pipeline_to_run
+from local.documents import FileError
+from local.environment import EnvironmentFailure, ensure_environment
+from local.git import GitError, git
+from local.lint import PipelineError
+from local.outcome import (ERROR, KILLED, RUNNING, SKIPPED, SUCCESS, StepState, build_status)
+from local.pipeline import Pipeline
+from local.pipeline_run import PipelineRun, Surroundings
+from local.process import Log, Processes
+from local.remote import REPOSITORY
+from local.report import step_table
+from local.secrets import read_secrets
+from local.variables import Commit, Repository, Stage, drone_variables
+from local.workspace import machine_variables, write_requirements
+
+
+def repository(lab: Path) -> Repository:
+    """Return the lab's local repository in Drone's words."""
+    bare = f"file://{lab / REPOSITORY}"
+    return Repository("local", lab.name, "main", f"file://{lab}", bare, bare)
+
+
+def drone_event(commit: Commit, lab: Path) -> Event:
+    """Return what was pushed, as `trigger` and `when` see it."""
+    where = repository(lab)
+    return Event(commit.event, commit.ref, commit.action, commit.branch, repo=where.slug,
+                 instance=where.host)
+
+
+def drone_file(lab: Path, commit: Commit) -> str:
+    """Return the text of the commit's `.drone.yml`. Raises GitError when it has none."""
+    return git("show", f"{commit.sha}:.drone.yml", cwd=lab / REPOSITORY)
+
+
+class BuildRun:
+    """One build while it runs."""
+
+    def __init__(self, lab: Path, build: Build) -> None:
+        self.lab, self.build = lab, build
+        self.builds = Builds(lab)
+        self.folder = self.builds.folder(build.number)
+        self.log = Log(self.builds.log(build.number))
+        self.processes = Processes()
+        self._environment: Path | None = None
+        self._lock = threading.Lock()
+
+    def run(self) -> Build:
+        """Run everything and return the build as it ended."""
+        signal.signal(signal.SIGTERM,
+                      lambda *_: threading.Thread(target=self.processes.stop).start())
+        with self.builds.held(self.build.number):
+            self.builds.wait_for_turn(self.build.number)
+            self._update(status=RUNNING, started=time())
+            self.log.say(f"build {self.build.number} · {self.build.name} · "
+                         f"{self.build.commit.sha[:7]}")
+            try:
+                self._prepare_environment()
+                self._run_pipelines(drone_file(self.lab, self.build.commit))
+                status, error = build_status([each.status for each in self.build.pipelines]), ""
+            except (EnvironmentFailure, GitError, FileError, OSError) as failure:
+                self.log.say(f"error: {failure}")
+                status, error = ERROR, str(failure)
+            if self.processes.stopped:
+                status = KILLED
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self.log.say()
+            self.log.say(step_table(replace(self.build, status=status, finished=time())))
+            self._report_runs(status)
+            self._update(status=status, error=error, finished=time())
+        return self.build
+
+    def _prepare_environment(self) -> None:
+        if write_requirements(self.lab, self.build.commit.sha, self.folder):
+            self._environment = ensure_environment(
+                self.folder, lambda line: self.log.say(line, "environment"))
+
+    def _run_pipelines(self, text: str) -> None:
+        waiting = {record.name: record for record in self.build.pipelines}
+        waits_for = _dependencies(all_pipelines(text), set(waiting))
+        running: dict[Future, str] = {}
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            while waiting or running:
+                busy = {*waiting, *running.values()}
+                for name in [name for name in waiting if not waits_for[name] & busy]:
+                    running[pool.submit(self._run_pipeline, text, waiting.pop(name))] = name
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    future.result()
+
+    def _run_pipeline(self, text: str, record: PipelineRecord) -> None:
+        started = time()
+        number = [each.name for each in self.build.pipelines].index(record.name) + 1
+        stage = Stage(record.name, number, self.build.number, self.build.parent, "@hook",
+                      platform.node(), int(self.build.created), int(started))
+        variables = drone_variables(repository(self.lab), self.build.commit, stage, int(started))
+        record = replace(record, status=RUNNING, started=started)
+        try:
+            pipeline = pipeline_to_run(text, record.name, variables)
+            if pipeline.depends_on and not pipeline.trigger.status(self._status_so_far()):
+                self._record(replace(record, status=SKIPPED))
+                return
+            self._record(record)
+            run = PipelineRun(self._surroundings(), pipeline, variables,
+                              self.folder / "work" / str(number),
+                              lambda steps: self._record_steps(record, steps))
+            status, error = run.run(), ""
+        except (PipelineError, FileError) as failure:
+            status, error = ERROR, str(failure)
+            self.log.say(f"error: pipeline {record.name}: {failure}")
+        steps = next(each.steps for each in self.build.pipelines if each.name == record.name)
+        self._record(replace(record, status=status, error=error, steps=steps, finished=time()))
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
+            read_secrets(self.lab), machine_variables(self.lab, self.folder, self._environment),
+            self.log, self.processes, show_pipeline=len(self.build.pipelines) > 1)
+
+    def _status_so_far(self) -> str:
+        status = build_status([each.status for each in self.build.pipelines])
+        return "success" if status == SUCCESS else "failure"
+
+    def _record_steps(self, record: PipelineRecord, steps: tuple[StepState, ...]) -> None:
+        self._record(replace(record, steps=steps))
+
+    def _record(self, record: PipelineRecord) -> None:
+        with self._lock:
+            self.build = replace(self.build, pipelines=tuple(
+                record if each.name == record.name else each for each in self.build.pipelines))
+            self.builds.save(self.build)
+
+    def _update(self, **changes: object) -> None:
+        with self._lock:
+            self.build = replace(self.build, **changes)
+            self.builds.save(self.build)
+
+    def _report_runs(self, status: str) -> None:
+        """Let the lab say which MLflow runs the build made, or end those of a killed build."""
+        if self._environment is None or not (self.lab / "lab/lib/tracking.py").exists():
+            return
+        done = run_in_lab(self.lab, self.folder, self._environment, "-m", "lib.tracking",
+                          "kill" if status == KILLED else "summary", "--build",
+                          str(self.build.number))
+        problem = (done.stderr.strip() or "no reason given").splitlines()[-1]
+        self.log.say()
+        self.log.say(done.stdout.rstrip() if done.returncode == 0 else
+                     f"no summary of the runs: {problem}")
+
+
+def run_in_lab(lab: Path, build: Path, environment: Path,
+               *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` on the lab's own files with its own results."""
+    variables = {**os.environ, **machine_variables(lab, build, environment),
+                 "PYTHONPATH": str(lab / "lab")}
+    return subprocess.run([environment / "bin" / "python", *arguments], cwd=lab, env=variables,
+                          capture_output=True, encoding="utf-8", errors="replace")
+
+
+def _dependencies(pipelines: list[Pipeline], matched: set[str]) -> dict[str, set[str]]:
+    """Return what each pipeline waits for; one that is not matched hands on what it waits for."""
+    waits_for: dict[str, set[str]] = {}
+    for pipeline in pipelines:
+        waits_for[pipeline.name] = set().union(
+            *({name} if name in matched else waits_for[name] for name in pipeline.depends_on))
+    return waits_for

@@ -1,0 +1,137 @@
+"""In which order steps run, which of them run at all, and what a pipeline's result is."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from local.conditions import Conditions, Event
+from local.pipeline import Pipeline, Step
+
+CLONE = "clone"
+SKIP_THE_REST = 78  # a step's exit code that ends the pipeline as a success
+PENDING, RUNNING = "pending", "running"
+SUCCESS, FAILURE, SKIPPED, KILLED, ERROR = "success", "failure", "skipped", "killed", "error"
+FINAL = (SUCCESS, FAILURE, SKIPPED, KILLED, ERROR)
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """A step of a plan. `step` is None for the clone."""
+
+    name: str
+    step: Step | None
+    depends_on: frozenset[str]
+    run: str  # on-success, on-failure or always
+    failure: str  # fail, ignore or fast
+
+
+@dataclass(frozen=True)
+class StepState:
+    """How a step stands."""
+
+    name: str
+    status: str = PENDING
+    exit_code: int = 0
+    started: float = 0.0
+    finished: float = 0.0
+
+
+def plan(pipeline: Pipeline, event: Event) -> list[PlannedStep]:
+    """Return the steps to run, in file order, each with what it waits for.
+
+    Without any `depends_on`, each step waits for the one before it. With one, every step that has
+    none waits for the clone alone. What `when` leaves out is not in the plan, and what waits for
+    it waits for what it would have waited for.
+    """
+    graph = any(step.depends_on for step in pipeline.steps)
+    clone = [CLONE] if pipeline.clone else []
+    waits: dict[str, frozenset[str]] = {}
+    planned = [PlannedStep(CLONE, None, frozenset(), "always", "fail")] if pipeline.clone else []
+    before = frozenset(clone)
+    for step in pipeline.steps:
+        named = frozenset(step.depends_on or clone) if graph else before
+        needs = frozenset().union(*(waits.get(name, {name}) for name in named))
+        if step.when.match(event, Conditions.WHEN):
+            planned.append(PlannedStep(step.name, step, needs, _run_policy(step), _failure(step)))
+            before = frozenset([step.name])
+        else:
+            waits[step.name] = needs
+    return planned
+
+
+def _run_policy(step: Step) -> str:
+    if step.when.status(FAILURE):
+        return "always" if step.when.status(SUCCESS) else "on-failure"
+    return "on-success"
+
+
+def _failure(step: Step) -> str:
+    if step.failure in ("fast", "fast-fail", "fail-fast"):
+        return "fast"
+    return "ignore" if step.failure == "ignore" else "fail"
+
+
+class PipelineState:
+    """The states of a plan's steps; says what may start next and what the result is."""
+
+    def __init__(self, steps: list[PlannedStep]) -> None:
+        self.planned = {planned.name: planned for planned in steps}
+        self.steps = {planned.name: StepState(planned.name) for planned in steps}
+        self.ended = ""  # why nothing more starts: skipped, fast or killed
+
+    def settle(self) -> list[PlannedStep]:
+        """Skip what can no longer run, and return the steps that may start now."""
+        ready = []
+        for name, planned in self.planned.items():
+            if self.steps[name].status != PENDING:
+                continue
+            if self.ended or (planned.run == "on-success" and self.failed):
+                self._set(name, status=SKIPPED)
+            elif all(self.steps[needed].status in FINAL for needed in planned.depends_on):
+                if planned.run == "on-failure" and not self.failed:
+                    self._set(name, status=SKIPPED)
+                else:
+                    ready.append(planned)
+        return ready
+
+    def start(self, name: str, now: float) -> None:
+        """Record that a step has started."""
+        self._set(name, status=RUNNING, started=now)
+
+    def finish(self, name: str, exit_code: int, now: float) -> None:
+        """Record a step's exit code and what follows from it."""
+        failed = exit_code not in (0, SKIP_THE_REST)
+        self._set(name, status=FAILURE if failed else SUCCESS, exit_code=exit_code, finished=now)
+        if exit_code == SKIP_THE_REST:
+            self.ended = SKIPPED
+        elif failed and self.planned[name].failure == "fast":
+            self.ended = "fast"
+
+    def kill(self, now: float) -> None:
+        """Record that everything was ended: running steps are killed, waiting ones skipped."""
+        self.ended = KILLED
+        for name, state in self.steps.items():
+            if state.status == RUNNING:
+                self._set(name, status=KILLED, exit_code=137, finished=now)
+        self.settle()
+
+    @property
+    def failed(self) -> bool:
+        """True once a step failed whose failure counts."""
+        return any(state.status == FAILURE and self.planned[name].failure != "ignore"
+                   for name, state in self.steps.items())
+
+    @property
+    def result(self) -> str:
+        """The pipeline's status, once every step is final."""
+        if self.ended == KILLED:
+            return KILLED
+        return FAILURE if self.failed else SUCCESS
+
+    def _set(self, name: str, **changes: object) -> None:
+        self.steps[name] = replace(self.steps[name], **changes)
+
+
+def build_status(pipelines: list[str]) -> str:
+    """Return a build's status: the first pipeline that failed decides."""
+    bad = [status for status in pipelines if status in (KILLED, FAILURE, ERROR)]
+    return bad[0] if bad else SUCCESS

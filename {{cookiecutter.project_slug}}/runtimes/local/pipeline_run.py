@@ -1,0 +1,90 @@
+"""Runs one pipeline: a workspace, its steps in their order, and how each of them ended."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from time import time
+
+from local.conditions import Event
+from local.outcome import PipelineState, PlannedStep, StepState, plan
+from local.pipeline import Pipeline
+from local.process import Log, Processes
+from local.secrets import make_mask
+from local.variables import Commit, look_up, step_variables
+from local.workspace import clone_commands, reroot
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the steps of a build share."""
+
+    lab: Path
+    commit: Commit
+    event: Event
+    secrets: Mapping[str, str]
+    machine: Mapping[str, str]
+    log: Log
+    processes: Processes
+    show_pipeline: bool  # in the log, where a build has more than one
+
+
+class PipelineRun:
+    """One pipeline while it runs in `folder`, which is new and empty."""
+
+    def __init__(self, around: Surroundings, pipeline: Pipeline, variables: Mapping[str, str],
+                 folder: Path, record: Callable[[tuple[StepState, ...]], None]) -> None:
+        self._around, self._pipeline, self._variables = around, pipeline, variables
+        self._home, self._workspace = folder / "home", folder / "src"
+        self._record = record
+        self._state = PipelineState(plan(pipeline, around.event))
+
+    def run(self) -> str:
+        """Run the steps and return the pipeline's status."""
+        self._workspace.mkdir(parents=True)
+        with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
+            running: dict[Future, str] = {}
+            while ready := self._settle() or running:
+                for planned in ready if ready is not running else ():
+                    self._state.start(planned.name, time())
+                    running[pool.submit(self._run_step, planned)] = planned.name
+                self._save()
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._state.finish(running.pop(future), future.result(), time())
+        self._save()
+        return self._state.result
+
+    def _settle(self) -> list[PlannedStep]:
+        if self._around.processes.stopped:
+            self._state.kill(time())
+        return self._state.settle()
+
+    def _save(self) -> None:
+        self._record(tuple(self._state.steps.values()))
+
+    def _run_step(self, planned: PlannedStep) -> int:
+        around, name = self._around, planned.name
+        shown = f"{self._pipeline.name}/{name}" if around.show_pipeline else name
+        home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
+        home.mkdir(parents=True, mode=0o700)
+        if planned.step is None:
+            commands = clone_commands(around.lab, around.commit.sha, around.commit.ref,
+                                      self._pipeline.clone_depth)
+            environment, secrets = {}, []
+        else:
+            commands = planned.step.commands
+            environment, secrets = look_up(planned.step.environment, around.secrets)
+        mask = make_mask(secrets)
+        return around.processes.run(commands, self._workspace,
+                                    self._step_variables(environment, home, name),
+                                    lambda lines: around.log.write(shown, mask(lines)))
+
+    def _step_variables(self, environment: Mapping[str, str], home: Path,
+                        name: str) -> dict[str, str]:
+        variables = step_variables(self._variables, self._pipeline, self._around.commit,
+                                   self._pipeline.workspace, environment)
+        return {"HOME": str(home),
+                **reroot(variables, self._pipeline.workspace, str(self._workspace)),
+                "DRONE_STEP_NAME": name, **self._around.machine}

@@ -1,0 +1,114 @@
+"""The post-receive hook: starts a build for each tag and branch that was pushed, and shows it."""
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterable
+from pathlib import Path
+from time import sleep, time
+
+from local.build_run import BuildRun, drone_event, drone_file
+from local.builds import Build, Builds
+from local.decide import all_pipelines, triggered_pipelines
+from local.documents import FileError
+from local.git import GitError, git
+from local.outcome import ERROR, FINAL
+from local.remote import REPOSITORY
+from local.variables import Commit
+
+_NONE = "0" * 40
+
+
+def receive(lab: Path, lines: Iterable[str]) -> int:
+    """Start the builds for `OLD NEW REF` lines and follow them to their end.
+
+    The builds go on when this process is ended. Returns an exit status, which git ignores.
+    """
+    started = []
+    for line in lines:
+        old, new, ref = line.rstrip("\n").split(" ", 2)
+        if new != _NONE and ref.startswith(("refs/tags/", "refs/heads/")):
+            build = _create_build(lab, old, new, ref)
+            if build and build.status not in FINAL:
+                _start(lab, build)
+                started.append(build.number)
+    for number in started:
+        follow(lab, number)
+    if started:
+        command = ".venv/bin/lab" if (lab / ".venv/bin/lab").exists() else "python3 runtimes/local"
+        print(f"\nTo see the results in MLflow, type: {command} ui")
+    return 0
+
+
+def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
+    """Return the commit that was pushed to a ref; an annotated tag is peeled."""
+    fields = git("log", "-1", "--format=%H%x00%an%x00%ae%x00%B", pushed, "--",
+                 cwd=lab / REPOSITORY).split("\0")
+    sha, name, email, message = fields
+    return Commit("tag" if ref.startswith("refs/tags/") else "push", ref, sha, before,
+                  message.strip(), email.partition("@")[0], name, email)
+
+
+def _create_build(lab: Path, before: str, pushed: str, ref: str) -> Build | None:
+    name, builds = ref.split("/", 2)[2], Builds(lab)
+    try:
+        commit = read_commit(lab, ref, pushed, before)
+        text = drone_file(lab, commit)
+    except GitError:
+        print(f"{name}: the commit has no .drone.yml, so nothing runs")
+        return None
+    try:
+        pipelines = [pipeline.name
+                     for pipeline in triggered_pipelines(text, drone_event(commit, lab))]
+        if not pipelines:
+            print(_nothing_triggered(text, commit))
+            return None
+        build = builds.create(commit, pipelines, time())
+    except FileError as error:
+        build = builds.create(commit, [], time(), status=ERROR, error=str(error))
+        print(f"build {build.number} · {name}: error in .drone.yml\n{error}")
+    # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
+    git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
+    return build
+
+
+def _nothing_triggered(text: str, commit: Commit) -> str:
+    patterns = sorted({pattern for pipeline in all_pipelines(text)
+                       for pattern in pipeline.trigger.by_name["ref"].include})
+    known = f" It has: {', '.join(patterns)}" if patterns else ""
+    return f"no pipeline of .drone.yml is triggered by {commit.ref}.{known}"
+
+
+def _start(lab: Path, build: Build) -> None:
+    """Run the build in a process of its own, which no terminal can end."""
+    sys.stdout.flush()
+    if os.fork():
+        return
+    os.setsid()
+    os.closerange(3, 256)  # a pipe of the push that stays open would hold the push
+    log = os.open(Builds(lab).log(build.number), os.O_WRONLY | os.O_APPEND)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (log, 1), (log, 2)):
+        os.dup2(source, target)
+    try:
+        BuildRun(lab, build).run()
+    except BaseException:
+        traceback.print_exc()  # into the build's log
+    os._exit(0)
+
+
+def follow(lab: Path, number: int) -> Build:
+    """Print the log of a build until the build ends; return the build."""
+    builds = Builds(lab)
+    with builds.log(number).open("rb") as log:
+        while True:
+            build = builds.load(number)
+            while chunk := log.read(65536):
+                sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+            if build.status in FINAL:
+                return build
+            if not builds.is_held(number):
+                builds.end_interrupted(time())
+            sleep(0.05)

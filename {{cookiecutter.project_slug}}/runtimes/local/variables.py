@@ -1,0 +1,173 @@
+"""The variables of a step: Drone's own, the pipeline's, the step's, and this machine's."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from local.pipeline import Pipeline, Secret
+from local.versions import version_variables
+
+
+@dataclass(frozen=True)
+class Repository:
+    """The repository that was pushed to and the server that runs its pipelines."""
+
+    namespace: str
+    name: str
+    branch: str
+    link: str
+    remote: str
+    ssh: str = ""
+    visibility: str = "private"
+    protocol: str = "http"
+    host: str = "localhost"
+    version: str = "2.25.0"
+
+    @property
+    def slug(self) -> str:
+        """Namespace and name."""
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What was pushed: a tag or a branch, and the commit it points at."""
+
+    event: str
+    ref: str
+    sha: str
+    before: str
+    message: str
+    author_login: str
+    author_name: str
+    author_email: str
+
+    @property
+    def tag(self) -> str:
+        """The tag's name; "" for a branch."""
+        return self.ref.removeprefix("refs/tags/") if self.event == "tag" else ""
+
+    @property
+    def branch(self) -> str:
+        """The branch's name; "" for a tag."""
+        return self.ref.removeprefix("refs/heads/") if self.event != "tag" else ""
+
+    @property
+    def action(self) -> str:
+        """`create` for a tag; "" for a branch."""
+        return "create" if self.event == "tag" else ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One pipeline of a build: its number among those that run, and when things began."""
+
+    name: str
+    number: int
+    build: int
+    parent: int
+    trigger: str
+    machine: str
+    created: int
+    started: int
+    depends_on: tuple[str, ...] = ()
+
+
+def drone_variables(repository: Repository, commit: Commit, stage: Stage,
+                    now: int) -> dict[str, str]:
+    """Return the variables that `${NAME}` may use in `.drone.yml` and that every step has."""
+    return {**_system(repository), **_repository(repository), **_commit(repository, commit),
+            **_build(repository, commit, stage, now), **_stage(stage, now)}
+
+
+def step_variables(drone: Mapping[str, str], pipeline: Pipeline, commit: Commit, workspace: str,
+                   environment: Mapping[str, str]) -> dict[str, str]:
+    """Return a step's variables in Drone's order: what comes later wins.
+
+    `environment` is the step's own, with its secrets looked up already.
+    """
+    name, email = commit.author_name or "drone", commit.author_email or "noreply@drone"
+    return {**pipeline.environment, **drone,
+            "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email,
+            "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_TERMINAL_PROMPT": "0",
+            "DRONE_WORKSPACE": workspace, **environment}
+
+
+def look_up(environment: Mapping[str, str | Secret],
+            secrets: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables with the secrets filled in, and the secrets; unknown ones are empty."""
+    found = {name.lower(): value for name, value in secrets.items()}
+    values = {name: found.get(value.name.lower(), "") if isinstance(value, Secret) else value
+              for name, value in environment.items()}
+    used = [values[name] for name, value in environment.items() if isinstance(value, Secret)]
+    return values, used
+
+
+def _system(repository: Repository) -> dict[str, str]:
+    return {"CI": "true", "DRONE": "true", "DRONE_SYSTEM_PROTO": repository.protocol,
+            "DRONE_SYSTEM_HOST": repository.host, "DRONE_SYSTEM_HOSTNAME": repository.host,
+            "DRONE_SYSTEM_VERSION": repository.version, "DRONE_CARD_PATH": "/dev/stdout"}
+
+
+def _repository(repository: Repository) -> dict[str, str]:
+    private = str(repository.visibility == "private").lower()
+    return {
+        "DRONE_REPO": repository.slug, "DRONE_REPO_SCM": "git",
+        "DRONE_REPO_OWNER": repository.namespace, "DRONE_REPO_NAMESPACE": repository.namespace,
+        "DRONE_REPO_NAME": repository.name, "DRONE_REPO_LINK": repository.link,
+        "DRONE_REPO_BRANCH": repository.branch, "DRONE_REPO_VISIBILITY": repository.visibility,
+        "DRONE_REPO_PRIVATE": private, "DRONE_REMOTE_URL": repository.remote,
+        "DRONE_GIT_HTTP_URL": repository.remote, "DRONE_GIT_SSH_URL": repository.ssh,
+        "CI_REPO": repository.slug, "CI_REPO_NAME": repository.slug,
+        "CI_REPO_LINK": repository.link, "CI_REPO_REMOTE": repository.remote,
+        "CI_REMOTE_URL": repository.remote, "CI_REPO_PRIVATE": private,
+    }
+
+
+def _commit(repository: Repository, commit: Commit) -> dict[str, str]:
+    link = f"{repository.link}/commit/{commit.sha}"
+    variables = {
+        "DRONE_BRANCH": commit.branch, "DRONE_SOURCE_BRANCH": commit.branch,
+        "DRONE_TARGET_BRANCH": commit.branch, "DRONE_COMMIT_BRANCH": commit.branch,
+        "DRONE_COMMIT": commit.sha, "DRONE_COMMIT_SHA": commit.sha,
+        "DRONE_COMMIT_AFTER": commit.sha, "DRONE_COMMIT_BEFORE": commit.before,
+        "DRONE_COMMIT_REF": commit.ref, "DRONE_COMMIT_LINK": link,
+        "DRONE_COMMIT_MESSAGE": commit.message, "DRONE_COMMIT_AUTHOR": commit.author_login,
+        "DRONE_COMMIT_AUTHOR_NAME": commit.author_name,
+        "DRONE_COMMIT_AUTHOR_EMAIL": commit.author_email, "DRONE_COMMIT_AUTHOR_AVATAR": "",
+        "CI_BUILD_LINK": link, "CI_COMMIT_SHA": commit.sha, "CI_COMMIT_REF": commit.ref,
+        "CI_COMMIT_BRANCH": commit.branch, "CI_COMMIT_MESSAGE": commit.message,
+        "CI_COMMIT_AUTHOR": commit.author_login, "CI_COMMIT_AUTHOR_NAME": commit.author_name,
+        "CI_COMMIT_AUTHOR_EMAIL": commit.author_email, "CI_COMMIT_AUTHOR_AVATAR": "",
+    }
+    if commit.event == "tag":
+        variables |= {"DRONE_TAG": commit.tag, **version_variables(commit.tag)}
+    return variables
+
+
+def _build(repository: Repository, commit: Commit, stage: Stage, now: int) -> dict[str, str]:
+    return {
+        "DRONE_BUILD_NUMBER": str(stage.build), "DRONE_BUILD_PARENT": str(stage.parent),
+        "DRONE_BUILD_EVENT": commit.event, "DRONE_BUILD_ACTION": commit.action,
+        "DRONE_BUILD_STATUS": "success", "DRONE_BUILD_DEBUG": "false",
+        "DRONE_BUILD_CREATED": str(stage.created), "DRONE_BUILD_STARTED": str(stage.started),
+        "DRONE_BUILD_FINISHED": str(now), "DRONE_BUILD_TRIGGER": stage.trigger,
+        "DRONE_BUILD_LINK": (f"{repository.protocol}://{repository.host}/"
+                             f"{repository.slug}/{stage.build}"),
+        "DRONE_DEPLOY_TO": "", "DRONE_DEPLOY_ID": "0",
+        "CI_BUILD_NUMBER": str(stage.build), "CI_PARENT_BUILD_NUMBER": str(stage.parent),
+        "CI_BUILD_CREATED": str(stage.created), "CI_BUILD_STARTED": str(stage.started),
+        "CI_BUILD_FINISHED": "0", "CI_BUILD_STATUS": "running",
+        "CI_BUILD_EVENT": commit.event, "CI_BUILD_TARGET": "",
+    }
+
+
+def _stage(stage: Stage, now: int) -> dict[str, str]:
+    return {
+        "DRONE_STAGE_KIND": "pipeline", "DRONE_STAGE_TYPE": "kubernetes",
+        "DRONE_STAGE_NAME": stage.name, "DRONE_STAGE_NUMBER": str(stage.number),
+        "DRONE_STAGE_MACHINE": stage.machine, "DRONE_STAGE_OS": "linux",
+        "DRONE_STAGE_ARCH": "amd64", "DRONE_STAGE_VARIANT": "", "DRONE_STAGE_VERSION": "3",
+        "DRONE_STAGE_STATUS": "success", "DRONE_STAGE_STARTED": str(stage.started),
+        "DRONE_STAGE_FINISHED": str(now), "DRONE_STAGE_DEPENDS_ON": ",".join(stage.depends_on),
+    }

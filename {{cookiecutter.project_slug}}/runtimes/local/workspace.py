@@ -1,0 +1,65 @@
+"""A clean clone of one commit, and the variables that a step gets in it."""
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.git import git
+from local.remote import REPOSITORY
+
+
+def clone_commands(lab: Path, commit: str, ref: str, depth: int) -> list[str]:
+    """Return the shell commands that put `commit` into an empty folder, without any branch or tag.
+
+    The objects are those of the local remote, so that the size of the history does not count.
+    """
+    bare = _quote(str(lab / REPOSITORY))
+    if depth:
+        fetch = [f"git fetch --quiet --depth={depth} origin {commit}"]
+    else:
+        fetch = [f"echo {bare}/objects > .git/objects/info/alternates"]
+    return ["git init --quiet --initial-branch=main .",
+            f"git remote add origin file://{bare}", *fetch,
+            f"git -c advice.detachedHead=false checkout --quiet --detach {commit} # {ref}"]
+
+
+def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
+    """Write the requirements files of `commit` into `folder`; False when it has none."""
+    bare = lab / REPOSITORY
+    names = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=bare).split("\0")
+    for name in names:
+        if re.search(r"(requirements|constraints)[^/]*\.txt$", name):
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(git("show", f"{commit}:{name}", cwd=bare), encoding="utf-8")
+    return (folder / "requirements.txt").exists()
+
+
+def reroot(variables: Mapping[str, str], there: str, here: str) -> dict[str, str]:
+    """Replace the pipeline's workspace path by the workspace on this machine."""
+    path = re.compile(r"(?<![\w./-])" + re.escape(there.rstrip("/")) + r"(?=$|[/:;,'\"\s])")
+    return {name: path.sub(lambda _: here, value) for name, value in variables.items()}
+
+
+def machine_variables(lab: Path, build: Path, environment: Path | None,
+                      shell: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return what `machine.toml` and the shell that pushed give to every step."""
+    settings = tomllib.loads(Path(__file__).with_name("machine.toml").read_text(encoding="utf-8"))
+    taken = {name: shell[name] for name in settings["shell"]["names"] if name in shell}
+    folders = {"lab": lab, "build": build, "environment": environment or build}
+    own = {name: value.format(**folders) for name, value in settings["variables"].items()}
+    return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **taken, **own}
+
+
+def _path(lab: Path, environment: Path | None, shell: Mapping[str, str]) -> str:
+    """Return PATH with the environment first and without the lab's own `.venv`."""
+    entries = shell.get("PATH", os.defpath).split(os.pathsep)
+    kept = [entry for entry in entries if not Path(entry).is_relative_to(lab / ".venv")]
+    return os.pathsep.join([str(environment / "bin")] * bool(environment) + kept)
+
+
+def _quote(text: str) -> str:
+    return "'" + text.replace("'", "'\\''") + "'"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -76,6 +77,9 @@ class BuildRun:
             except (EnvironmentFailure, GitError, FileError, OSError) as failure:
                 self.log.say(f"error: {failure}")
                 status, error = ERROR, str(failure)
+            except Exception as failure:  # a mistake of the runner's own must not lose the build
+                self.log.say(traceback.format_exc())
+                status, error = ERROR, f"the runner failed: {failure!r}"
             if self.processes.stopped:
                 status = KILLED
             shutil.rmtree(self.folder / "work", ignore_errors=True)

@@ -116,6 +116,7 @@ class Builds:
         """Hold a build: the kernel lets go of it when this process ends, however it ends."""
         with (self.folder(number) / "held").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            print(os.getpid(), file=file, flush=True)
             yield
 
     def is_held(self, number: int) -> bool:

@@ -58,7 +58,7 @@ def _path(lab: Path, environment: Path | None, shell: Mapping[str, str]) -> str:
     """Return PATH with the environment first and without the lab's own `.venv`."""
     entries = shell.get("PATH", os.defpath).split(os.pathsep)
     kept = [entry for entry in entries if not Path(entry).is_relative_to(lab / ".venv")]
-    return os.pathsep.join([str(environment / "bin")] * bool(environment) + kept)
+    return os.pathsep.join([str(environment / "bin"), *kept] if environment else kept)
 
 
 def _quote(text: str) -> str:

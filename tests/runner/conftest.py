@@ -1,0 +1,100 @@
+"""Fixtures for the local runner: small labs that hold nothing but the runner and a `.drone.yml`."""
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+RUNTIMES = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "runtimes"
+sys.path.insert(0, str(RUNTIMES))
+
+GIT_VARIABLES = {
+    "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ann Lee", "GIT_AUTHOR_EMAIL": "ann@lab.example",
+    "GIT_COMMITTER_NAME": "Ann Lee", "GIT_COMMITTER_EMAIL": "ann@lab.example",
+}
+PIPELINE = """\
+kind: pipeline
+type: kubernetes
+name: exp
+trigger:
+  ref: [refs/tags/exp-*]
+"""
+
+
+@dataclass
+class Lab:
+    """A lab on disk, with what a person would type in it."""
+
+    path: Path
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of the lab."""
+        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / name).write_text(textwrap.dedent(text), encoding="utf-8")
+
+    def pipeline(self, steps: str, head: str = PIPELINE) -> None:
+        """Write and commit `.drone.yml`."""
+        self.write(".drone.yml", head + textwrap.dedent(steps))
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "A commit")
+
+    def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the lab; its output and its errors are one text."""
+        return subprocess.run(command, cwd=self.path, env={**os.environ, **GIT_VARIABLES, **variables},
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    def git(self, *arguments: str, **variables: str) -> str:
+        """Run git and return what it printed; `remote:` and trailing blanks are taken off."""
+        done = self.run("git", *arguments, **variables)
+        assert done.returncode == 0, done.stdout
+        lines = (line.removeprefix("remote: ").rstrip() for line in done.stdout.splitlines())
+        return "\n".join("" if line == "remote:" else line for line in lines)
+
+    def push_tag(self, tag: str, **variables: str) -> str:
+        """Tag the newest commit, push the tag and return what was printed."""
+        self.git("tag", "-f", tag)
+        return self.git("push", "-f", "origin", f"refs/tags/{tag}", **variables)
+
+    def lab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the lab command."""
+        return self.run(sys.executable, "runtimes/local", *arguments)
+
+    def build(self, number: int = 1):
+        """Return the record of a build."""
+        from local.builds import Builds
+        return Builds(self.path).load(number)
+
+    def steps(self, number: int = 1) -> dict[str, str]:
+        """Return the status of each step of a build's first pipeline."""
+        return {step.name: step.status for step in self.build(number).pipelines[0].steps}
+
+
+@pytest.fixture
+def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
+    """Make labs: a git repository with the runner, its local remote and one commit."""
+    def make(name: str = "my-lab") -> Lab:
+        from local.remote import make_remote
+        lab = Lab(tmp_path / name)
+        shutil.copytree(RUNTIMES / "local", lab.path / "runtimes" / "local",
+                        ignore=shutil.ignore_patterns("__pycache__"))
+        lab.write(".gitignore", ".lab/\n.venv/\n__pycache__/\n")
+        lab.git("init", "-q", "-b", "main")
+        lab.git("add", "-A")
+        lab.git("commit", "-q", "-m", "First")
+        make_remote(lab.path)
+        return lab
+    return make
+
+
+@pytest.fixture
+def lab(make_lab: Callable[[], Lab]) -> Lab:
+    """A lab in a fresh folder."""
+    return make_lab()

@@ -1,0 +1,112 @@
+"""The lab command, and the environments it makes."""
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import RUNTIMES, Lab
+
+ENSURE = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from local.environment import ensure_environment, EnvironmentFailure
+try:
+    print(ensure_environment(Path(sys.argv[2]), print))
+except EnvironmentFailure as error:
+    sys.exit(str(error))
+"""
+
+
+def ensure(folder: Path, cache: Path) -> subprocess.Popen:
+    """Make the environment of `folder`/requirements.txt in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", ENSURE, str(RUNTIMES), str(folder)], text=True,
+                            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_an_environment_is_made_once_by_many(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    outputs = [process.communicate()[0] for process in
+               [ensure(tmp_path, tmp_path / "cache") for _ in range(3)]]
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    assert sum("making the environment" in output for output in outputs) == 1
+    assert sum("waiting for" in output for output in outputs) == 2
+
+
+def test_a_failed_install_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("./no-such-package\n")
+    _, error = ensure(tmp_path, tmp_path / "cache").communicate()
+    assert "requirements.txt" in error and "no-such-package" in error
+    assert not [path for path in (tmp_path / "cache/taglab/environments").iterdir()
+                if path.is_dir()]
+
+
+def test_the_hash_counts_packages_and_not_comments(tmp_path: Path) -> None:
+    from local.environment import requirements_hash
+    (tmp_path / "requirements.txt").write_text("a==1  # why\n\nb==2\n-r more.txt\n")
+    (tmp_path / "more.txt").write_text("c==3\n")
+    before = requirements_hash(tmp_path)
+    (tmp_path / "requirements.txt").write_text("# a comment\na==1\nb==2\n-r more.txt\n")
+    assert requirements_hash(tmp_path) == before
+    (tmp_path / "more.txt").write_text("c==4\n")
+    assert requirements_hash(tmp_path) != before and len(before) == 12
+
+
+def test_init_makes_a_thin_venv_that_survives_a_move(lab: Lab, tmp_path: Path) -> None:
+    lab.write("requirements.txt", "six==1.17.0\n")
+    lab.write("lab/lib/__init__.py", "WHERE = __file__\n")
+    lab.write("tools.txt", "")
+    lab.git("add", "-A")
+    assert "The lab is ready" in lab.lab("init").stdout
+    lab.path = lab.path.rename(tmp_path / "moved lab")
+    shown = lab.run("bash", "-c", ". .venv/bin/activate && cd / && "
+                    "python -c 'import six, lib; print(six.__version__, lib.WHERE)' && "
+                    "which lab && lab builds && pip --version")
+    assert f"1.17.0 {lab.path}/lab/lib/__init__.py" in shown.stdout, shown.stdout
+    assert f"{lab.path}/.venv/bin/lab" in shown.stdout and "No builds yet" in shown.stdout
+    assert lab.git("status", "--porcelain", "--", ".venv", ".lab") == ""
+
+
+def test_init_in_a_clone_keeps_its_origin(lab: Lab, tmp_path: Path) -> None:
+    lab.write("requirements.txt", "")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    lab.git("clone", "-q", ".", str(tmp_path / "colleague"))
+    colleague = Lab(tmp_path / "colleague")
+    assert "git push local run-examples-v1" in colleague.lab("init").stdout
+    assert "my-lab" in colleague.git("remote", "get-url", "origin")
+    colleague.git("tag", "exp-1")
+    assert "[a] runs" in colleague.git("push", "local", "exp-1")
+    assert "The lab is ready" in colleague.lab("init").stdout  # again, harmlessly
+
+
+def test_init_outside_a_repository_says_what_to_type(lab: Lab) -> None:
+    (lab.path / ".git").rename(lab.path.parent / "away")
+    done = lab.lab("init")
+    assert done.returncode == 1 and "git init -b main" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    (["nonsense"], 3, "No such command 'nonsense'"),
+    (["logs", "x"], 3, "not a valid integer"),
+    (["logs", "7"], 1, "there is no build 7"),
+    (["new", "My Process"], 1, "lab new my_process"),
+    ([], 3, "Commands:"),
+    (["--help"], 0, "Commands:"),
+    (["builds"], 0, "No builds yet"),
+])
+def test_exit_codes(lab: Lab, arguments: list[str], code: int, message: str) -> None:
+    done = lab.lab(*arguments)
+    assert message in done.stdout and done.returncode == code, done.stdout
+
+
+def test_logs_can_be_followed(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs, exit 1]}]\n")
+    lab.push_tag("exp-1")
+    done = lab.lab("logs", "1", "--follow")
+    assert "[a] runs" in done.stdout and done.returncode == 1
+    assert "failure" in lab.lab("builds").stdout

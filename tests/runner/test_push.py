@@ -1,0 +1,235 @@
+"""A push starts what `.drone.yml` says, as Drone would."""
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from .conftest import GIT_VARIABLES, PIPELINE, Lab
+
+
+def wait_for(condition, seconds: float = 20) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def test_a_tag_runs_its_pipeline_and_shows_it(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - name: first
+          image: python
+          commands: [echo hello $DRONE_TAG, echo again]
+        - name: second
+          image: python
+          commands: ["echo ${DRONE_TAG} ${DRONE_COMMIT_SHA:0:7}"]
+        """)
+    shown = lab.push_tag("exp-1")
+    commit = lab.git("rev-parse", "HEAD")
+    assert "[first] + echo hello $DRONE_TAG\n[first] hello exp-1\n[first] + echo again" in shown
+    assert f"[second] exp-1 {commit[:7]}" in shown
+    build = lab.build()
+    assert (build.status, build.commit.sha, build.name) == ("success", commit, "exp-1")
+    assert lab.steps() == {"clone": "success", "first": "success", "second": "success"}
+    assert not (lab.path / ".lab/builds/1/work").exists()
+
+
+def test_a_push_that_triggers_nothing_says_what_would(lab: Lab) -> None:
+    lab.pipeline("steps: []\n")
+    shown = lab.push_tag("other-1")
+    assert "no pipeline of .drone.yml is triggered by refs/tags/other-1" in shown
+    assert "refs/tags/exp-*" in shown
+    assert lab.build() is None
+
+
+def test_a_branch_is_an_event_push(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: ['echo $DRONE_BRANCH.$DRONE_TAG.']}]\n",
+                 PIPELINE.replace("ref: [refs/tags/exp-*]", "event: [push]"))
+    assert "[a] main.." in lab.git("push", "origin", "main")
+    assert lab.build().commit.event == "push"
+    assert "no pipeline" in lab.push_tag("exp-1")
+
+
+def test_a_failure_skips_what_follows_but_not_what_is_for_failures(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: ignored, image: x, commands: ["exit 4"], failure: ignore}
+        - {name: fails, image: x, commands: ["exit 3", echo never]}
+        - {name: skipped, image: x, commands: [echo never]}
+        - {name: cleans, image: x, commands: [echo cleaning], when: {status: [failure]}}
+        - {name: always, image: x, commands: [echo always], when: {status: [success, failure]}}
+        - {name: elsewhere, image: x, commands: [echo never], when: {ref: [refs/tags/no-*]}}
+        """)
+    shown = lab.push_tag("exp-1")
+    assert lab.build().status == "failure"
+    assert lab.steps() == {"clone": "success", "ignored": "failure", "fails": "failure",
+                           "skipped": "skipped", "cleans": "success", "always": "success"}
+    assert "[fails] never" not in shown and "never\n" not in shown.replace("+ echo never", "")
+    assert "failure (exit code 3)" in shown
+
+
+def test_a_dependency_makes_the_steps_a_graph(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: waits, image: x, commands: [sleep 1; touch slow], depends_on: [clone]}
+        - {name: starts-at-once, image: x, commands: ["test ! -e slow"]}
+        - {name: last, image: x, commands: [test -e slow], depends_on: [waits]}
+        """)
+    lab.push_tag("exp-1")
+    assert lab.build().status == "success", lab.steps()
+
+
+def test_pipelines_wait_for_those_they_depend_on(lab: Lab) -> None:
+    one = PIPELINE + "steps: [{name: a, image: x, commands: [sleep 1, echo one]}]\n"
+    two = one.replace("name: exp", "name: two\ndepends_on: [exp]").replace("echo one", "echo two")
+    lab.pipeline("", f"{one}---\n{two}")
+    shown = lab.push_tag("exp-1")
+    assert shown.index("[exp/a] one") < shown.index("[two/clone]")
+    lab.pipeline("", f"{one.replace('echo one', 'exit 1')}---\n{two}")
+    lab.push_tag("exp-2")
+    assert [each.status for each in lab.build(2).pipelines] == ["failure", "skipped"]
+
+
+def test_steps_have_a_clean_environment(lab: Lab) -> None:
+    lab.pipeline("""\
+        environment: {PYTHONPATH: "/drone/src/lab:/other/drone/src", FROM: pipeline, DRONE_TAG: no}
+        steps:
+        - name: a
+          image: x
+          commands: [env, "pwd > $HOME/pwd", "cat $HOME/pwd", git status --porcelain]
+          environment: {FROM: step, UNSET: ~}
+        """)
+    shown = lab.push_tag("exp-1", SHELL_ONLY="leaks", CUDA_VISIBLE_DEVICES="0,1",
+                         MLFLOW_TRACKING_URI="http://elsewhere")
+    variables = dict(line.removeprefix("[a] ").split("=", 1)
+                     for line in shown.splitlines() if line.startswith("[a] ") and "=" in line)
+    workspace = variables["DRONE_WORKSPACE"]
+    assert variables["PYTHONPATH"] == f"{workspace}/lab:/other/drone/src"
+    assert variables["FROM"] == "step" and variables["DRONE_TAG"] == "exp-1"
+    assert "SHELL_ONLY" not in variables and "UNSET" not in variables
+    assert variables["CUDA_VISIBLE_DEVICES"] == "0,1"
+    assert variables["MLFLOW_TRACKING_URI"] == f"sqlite:///{lab.path}/mlflow.db"
+    assert variables["HOME"].startswith(str(lab.path / ".lab")) and f"[a] {workspace}\n" in shown
+
+
+def test_only_what_was_committed_runs(lab: Lab) -> None:
+    lab.write("script.sh", "echo committed\n")
+    lab.pipeline("steps: [{name: a, image: x, commands: [sh script.sh, git log --oneline]}]\n")
+    lab.write("script.sh", "echo edited\n")
+    lab.write(".drone.yml", "broken: [")
+    lab.git("tag", "exp-1")
+    shown = lab.git("push", "origin", "exp-1")
+    assert "[a] committed" in shown and "edited" not in shown
+
+
+def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo started, sleep 2, echo done]}]\n")
+    lab.git("tag", "exp-1")
+    push = subprocess.Popen(["git", "push", "origin", "exp-1"], cwd=lab.path, text=True,
+                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.PIPE,
+                            start_new_session=True)
+    for line in push.stderr:
+        if line.startswith("remote: [a] started"):
+            break
+    os.killpg(push.pid, signal.SIGHUP)
+    assert push.wait() != 0
+    assert lab.build().status == "running"
+    wait_for(lambda: lab.build().status == "success")
+    assert "[a] done" in lab.lab("logs", "1").stdout
+
+
+def test_an_interrupted_build_is_recorded_as_such(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo started, sleep 60]}]\n")
+    lab.git("tag", "exp-1")
+    push = subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
+                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
+    holder = int((lab.path / ".lab/builds/1/held").read_text())
+    os.kill(holder, signal.SIGKILL)
+    push.wait(30)
+    assert (lab.build().status, lab.build().error) == ("error", "interrupted")
+
+
+def test_secrets_are_given_and_hidden(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - name: a
+          image: x
+          commands: ["echo $KEY ${#KEY}", 'printf %s "$KEY" | wc -c', 'echo "[$NONE]"']
+          environment: {KEY: {from_secret: Key}, NONE: {from_secret: none}}
+        """)
+    secrets = lab.path / ".lab/secrets.toml"
+    secrets.write_text('key = "hunter2"\n')
+    secrets.chmod(0o644)
+    assert "chmod 600" in lab.push_tag("exp-1")
+    secrets.chmod(0o600)
+    shown = lab.push_tag("exp-2")
+    assert "[a] ******" in shown and "[a] 7" in shown and "[a] []" in shown
+    assert "hunter2" not in shown + lab.lab("logs", "2").stdout
+
+
+@pytest.mark.parametrize(("steps", "named"), [
+    ("services: [{name: db, image: redis}]\nsteps: []\n", "`services`"),
+    ("steps: [{name: a, image: plugins/s3, settings: {x: 1}}]\n", "no `commands`"),
+    ("steps: [{name: a, image: x, commands: [x], volumes: [{name: v, path: /v}]}]\n", "`volumes`"),
+    ("steps: [{name: a, image: x, commands: [x], detach: true}]\n", "`detach`"),
+])
+def test_what_cannot_run_here_is_refused_by_name(lab: Lab, steps: str, named: str) -> None:
+    lab.pipeline(steps)
+    shown = lab.push_tag("exp-1")
+    assert named in shown and "line 6" in shown and "the team's server" in shown
+    assert lab.build().status == "error" and lab.build().pipelines[0].steps == ()
+
+
+def test_what_is_not_triggered_blocks_nothing(lab: Lab) -> None:
+    image = PIPELINE.replace("exp", "image") + "steps: [{name: p, image: plugins/docker}]\n"
+    runs = PIPELINE + "steps: [{name: a, image: x, commands: [echo runs]}]\n"
+    lab.pipeline("", f"{image}---\n{runs}")
+    assert "[a] runs" in lab.push_tag("exp-1")
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("# comment\n---\n" + PIPELINE, "missing kind attribute"),
+    (PIPELINE + "steps: [", "yaml: line"),
+    (PIPELINE + "steps: [{name: a, image: x, commands: make}]\n", "line 6: cannot unmarshal"),
+    (PIPELINE + "---\n" + PIPELINE, "duplicate pipeline names"),
+    (PIPELINE + "depends_on: [later]\n", "invalid or unknown pipeline dependency"),
+])
+def test_what_drone_rejects_is_an_error_of_the_build(lab: Lab, text: str, message: str) -> None:
+    lab.pipeline("", text)
+    assert message in lab.push_tag("exp-1")
+    assert lab.build().status == "error" and message in lab.build().error
+
+
+def test_a_commit_without_pipelines(lab: Lab) -> None:
+    assert "no .drone.yml" in lab.push_tag("exp-1")
+
+
+def test_two_tags_in_one_push_are_two_builds(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo $DRONE_TAG.]}]\n")
+    lab.git("tag", "exp-1")
+    lab.git("tag", "-a", "exp-2", "-m", "annotated")
+    shown = lab.git("push", "origin", "exp-1", "exp-2")
+    assert "exp-1." in shown and "exp-2." in shown
+    assert lab.build(1).commit.sha == lab.build(2).commit.sha == lab.git("rev-parse", "HEAD")
+
+
+def test_global_hooks_do_not_switch_the_remote_off(lab: Lab, tmp_path) -> None:
+    (tmp_path / "config").write_text(f"[core]\n\thooksPath = {tmp_path}/nowhere\n")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    assert "[a] runs" in lab.push_tag("exp-1", GIT_CONFIG_GLOBAL=str(tmp_path / "config"))
+
+
+def test_a_moved_lab_goes_on(lab: Lab, tmp_path) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [pwd]}]\n")
+    lab.push_tag("exp-1")
+    lab.path = lab.path.rename(tmp_path / "it's moved here")
+    (lab.path / "below").mkdir()
+    lab.git("tag", "exp-2")
+    assert f"[a] {lab.path}/.lab" in lab.git("-C", "below", "push", "origin", "exp-2")
+    assert "exp-1" in lab.lab("builds").stdout and "exp-2" in lab.lab("builds").stdout

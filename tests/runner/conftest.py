@@ -48,8 +48,9 @@ class Lab:
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the lab; its output and its errors are one text."""
-        return subprocess.run(command, cwd=self.path, env={**os.environ, **GIT_VARIABLES, **variables},
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.run(command, cwd=self.path, text=True,
+                              env={**os.environ, **GIT_VARIABLES, **variables},
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def git(self, *arguments: str, **variables: str) -> str:
         """Run git and return what it printed; `remote:` and trailing blanks are taken off."""

@@ -1,9 +1,10 @@
-"""Which pipelines a push starts and which steps run: `trigger` and `when`."""
+"""Which pipelines a push starts and which steps run: `trigger`, `when`, and their globs.
+
+A glob is matched as by doublestar 1.1: `/` separates components, `**` is a whole component.
+"""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-from local.glob import BadPattern, glob_match
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,120 @@ def _quiet_match(pattern: str, value: str) -> bool:
         return glob_match(pattern, value)
     except BadPattern:
         return False  # Drone swallows the error
+
+
+class BadPattern(ValueError):
+    """The pattern has an unclosed class or brace, or a lone `-` or backslash in a class."""
+
+
+def glob_match(pattern: str, name: str) -> bool:
+    """Say whether the whole of `name` matches `pattern`; case matters. Raises BadPattern."""
+    return _match_components(_split(pattern, "/"), _split(name, "/"))
+
+
+def _split(text: str, separator: str) -> list[str]:
+    """Split at separators without a backslash before them; empty trailing parts vanish."""
+    if separator not in text:
+        return [text]
+    parts, start = [], 0
+    while start < len(text):
+        end = _find(text, separator, start)
+        end = len(text) if end < 0 else end
+        parts.append(text[start:end])
+        start = end + 1
+    return parts
+
+
+def _find(text: str, character: str, start: int) -> int:
+    end = text.find(character, start)
+    while end > start and text[end - 1] == "\\":
+        start = end + 1
+        end = text.find(character, start)
+    return end
+
+
+def _match_components(pattern: list[str], name: list[str]) -> bool:
+    if not pattern or not name:
+        return not pattern and not name
+    for index, component in enumerate(pattern):
+        if index >= len(name):
+            return False
+        if component == "**":
+            rest = pattern[index + 1:]
+            return not rest or any(_quiet(_match_components, rest, name[skip:])
+                                   for skip in range(index, len(name)))
+        if not _match_component(component, name[index]):
+            return False
+    return len(pattern) == len(name)
+
+
+def _quiet(match, pattern, name) -> bool:
+    try:
+        return match(pattern, name)
+    except BadPattern:
+        return False
+
+
+def _match_component(pattern: str, name: str) -> bool:
+    if not pattern or not name:
+        return pattern == name or pattern == "*"
+    while pattern and name:
+        first = pattern[0]
+        if first == "*":
+            rest = pattern[1:]
+            return not rest or any(_quiet(_match_component, rest, name[skip:])
+                                   for skip in range(len(name)))
+        if first == "{":
+            return _match_alternatives(pattern, name)
+        if first == "[":
+            end = _find(pattern, "]", 1)
+            if not _in_class(pattern[1:end] if end > 0 else "", name[0]):
+                return False
+            pattern, name = pattern[end + 1:], name[1:]
+            continue
+        if first == "\\":
+            pattern = pattern[1:]
+            if not pattern:
+                raise BadPattern("a backslash at the end")
+            first = pattern[0]
+        elif first == "?":
+            first = name[0]
+        if first != name[0]:
+            return False
+        pattern, name = pattern[1:], name[1:]
+    return not name and pattern in ("", "*", "**")
+
+
+def _match_alternatives(pattern: str, name: str) -> bool:
+    end = _find(pattern, "}", 1)
+    if end < 0:
+        raise BadPattern("`{` without `}`")
+    return any(_match_component(option + pattern[end + 1:], name)
+               for option in _split(pattern[1:end], ","))
+
+
+def _in_class(characters: str, candidate: str) -> bool:
+    """Say whether `[characters]` holds the candidate; `^` negates, `!` is an ordinary member."""
+    negated = characters.startswith("^")
+    members = list(characters[negated:])
+    if not characters:
+        raise BadPattern("an empty or unclosed `[`")
+    found = False
+    while members:
+        low = high = _class_member(members)
+        if members[:1] == ["-"]:
+            members.pop(0)
+            high = _class_member(members)
+        found = found or low <= candidate <= high
+    return found != negated
+
+
+def _class_member(members: list[str]) -> str:
+    if not members or members[0] == "-":
+        raise BadPattern("a lone `-` in `[…]`")
+    member = members.pop(0)
+    if member == "\\":
+        if not members:
+            raise BadPattern("a lone backslash in `[…]`")
+        member = members.pop(0)
+    return member

@@ -37,7 +37,8 @@ def pipeline_to_run(text: str, name: str, variables: Mapping[str, str]) -> Pipel
     except SubstitutionError as error:
         raise PipelineError(str(error)) from error
     pipelines = read_pipelines(read_documents(replaced))
-    pipeline = next((each for each in pipelines if each.name == name), None)
+    pipeline = next((each for each in pipelines
+                     if each.kind == "pipeline" and each.name == name), None)
     if pipeline is None:
         raise PipelineError("resource not found: `${…}` cannot be used in a pipeline's name")
     check_pipeline(pipeline)

@@ -38,8 +38,8 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
     documents: list[tuple[int, list[str]]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line.encode()) >= _LONGEST_LINE:
-            raise FileError(f"line {number} is longer than 64 KiB; Drone would ignore the file "
-                            "from there on. Move the text into a script of the commit")
+            raise FileError(f"line {number} is longer than 64 KiB: not supported on this machine, "
+                            "and Drone ignores the file from there on. Move it into a script")
         if line.startswith("---"):
             documents.append((number + 1, []))
         elif line.startswith("..."):

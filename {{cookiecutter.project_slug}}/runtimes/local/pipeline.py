@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from local.conditions import Conditions
 from local.documents import Document, Fields, FileError
+from local.schema import PIPELINE, check_types
 
 WORKSPACE = "/drone/src"
+_NOT_PIPELINES = ("secret", "signature", "cron", "registry", "template")  # all else is one
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,12 @@ class Pipeline:
     """One document of kind `pipeline`, and what of it cannot be run on this machine."""
 
     name: str
+    kind: str
     type: str
     line: int
     trigger: Conditions
     depends_on: tuple[str, ...]
+    services: tuple[str, ...]
     steps: tuple[Step, ...]
     environment: dict[str, str]
     clone: bool
@@ -56,22 +60,25 @@ class Pipeline:
 
 def read_pipelines(documents: list[Document]) -> list[Pipeline]:
     """Return the pipelines of a file. Raises FileError with Drone's text for a wrong type."""
-    pipelines = [_read_pipeline(document.fields) for document in documents
-                 if document.fields.text("kind") == "pipeline"]
-    errors = [error for document in documents for error in document.fields.errors]
-    if errors:
+    found = [document.fields for document in documents
+             if document.fields.text("kind") not in ("", *_NOT_PIPELINES)]
+    for fields in found:
+        check_types(fields, PIPELINE)
+    if errors := [error for document in documents for error in document.fields.errors]:
         raise FileError("\n  ".join(["yaml: unmarshal errors:", *errors]))
-    return pipelines
+    return [_read_pipeline(fields) for fields in found]
 
 
 def _read_pipeline(fields: Fields) -> Pipeline:
     clone = fields.fields("clone")
     return Pipeline(
         name=fields.text("name"),
+        kind=fields.text("kind"),
         type=fields.text("type") or "docker",
         line=fields.line,
         trigger=_conditions(fields.fields("trigger")),
         depends_on=fields.texts("depends_on"),
+        services=tuple(service.text("name") for service in fields.items("services")),
         steps=tuple(map(_read_step, fields.items("steps"))),
         environment={name: fields.fields("environment").text(name)
                      for name in fields.fields("environment")},

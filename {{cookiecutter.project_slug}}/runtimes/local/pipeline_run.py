@@ -11,8 +11,8 @@ from local.conditions import Event
 from local.outcome import PipelineState, PlannedStep, StepState, plan
 from local.pipeline import Pipeline
 from local.process import Log, Processes
-from local.secrets import make_mask
-from local.variables import Commit, look_up, step_variables
+from local.secrets import look_up_secrets, make_mask
+from local.variables import Commit, step_variables
 from local.workspace import clone_commands, reroot
 
 
@@ -75,7 +75,7 @@ class PipelineRun:
             environment, secrets = {}, []
         else:
             commands = planned.step.commands
-            environment, secrets = look_up(planned.step.environment, around.secrets)
+            environment, secrets = look_up_secrets(planned.step.environment, around.secrets)
         mask = make_mask(secrets)
         return around.processes.run(commands, self._workspace,
                                     self._step_variables(environment, home, name),

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 # Drone hands the script over in a variable and pipes it into the shell, so it is the shell's input.
 ENTRYPOINT = ("/bin/sh", "-c", 'echo "$DRONE_SCRIPT" | /bin/sh')
-_HEAD = "unset DRONE_SCRIPT\nset -e\n"
+_HEAD = "\n" * 30 + "unset DRONE_SCRIPT\nset -e\n"  # as long as Drone's: errors name lines
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t",
             "\v": "\\v", "\\": "\\\\", '"': '\\"'}
 

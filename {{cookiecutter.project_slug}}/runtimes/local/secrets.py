@@ -7,6 +7,8 @@ import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from local.pipeline import Secret
+
 FILE = Path(".lab", "secrets.toml")
 _PREFIX = "LAB_SECRET_"
 _MASK = b"******"
@@ -29,6 +31,16 @@ def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, 
         if name.startswith(_PREFIX):
             secrets[name.removeprefix(_PREFIX).lower()] = value
     return secrets
+
+
+def look_up_secrets(environment: Mapping[str, str | Secret],
+                    secrets: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Return the variables with the secrets filled in, and the secrets; unknown ones are empty."""
+    found = {name.lower(): value for name, value in secrets.items()}
+    values = {name: found.get(value.name.lower(), "") if isinstance(value, Secret) else value
+              for name, value in environment.items()}
+    used = [values[name] for name, value in environment.items() if isinstance(value, Secret)]
+    return values, used
 
 
 def make_mask(secrets: Iterable[str]) -> Callable[[bytes], bytes]:

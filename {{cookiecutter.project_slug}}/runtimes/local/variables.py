@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local.pipeline import Pipeline, Secret
+from local.pipeline import Pipeline
 from local.versions import version_variables
 
 
@@ -91,16 +91,6 @@ def step_variables(drone: Mapping[str, str], pipeline: Pipeline, commit: Commit,
             "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email,
             "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_TERMINAL_PROMPT": "0",
             "DRONE_WORKSPACE": workspace, **environment}
-
-
-def look_up(environment: Mapping[str, str | Secret],
-            secrets: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables with the secrets filled in, and the secrets; unknown ones are empty."""
-    found = {name.lower(): value for name, value in secrets.items()}
-    values = {name: found.get(value.name.lower(), "") if isinstance(value, Secret) else value
-              for name, value in environment.items()}
-    used = [values[name] for name, value in environment.items() if isinstance(value, Secret)]
-    return values, used
 
 
 def _system(repository: Repository) -> dict[str, str]:

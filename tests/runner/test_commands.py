@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import RUNTIMES, Lab
+from .conftest import PIPELINE, RUNTIMES, Lab
 
 ENSURE = """\
 import sys
@@ -110,3 +110,31 @@ def test_logs_can_be_followed(lab: Lab) -> None:
     done = lab.lab("logs", "1", "--follow")
     assert "[a] runs" in done.stdout and done.returncode == 1
     assert "failure" in lab.lab("builds").stdout
+
+
+def test_add_pins_a_package_and_what_it_needs(lab: Lab) -> None:
+    lab.write("requirements.txt", "# what the lab uses\nsix==1.17.0\n")
+    done = lab.lab("add", "python-dateutil==2.9.0.post0", "tomli_w")
+    assert "python-dateutil==2.9.0.post0" in done.stdout and done.returncode == 0
+    assert "six" not in done.stdout.split("Added")[1]  # it is pinned already
+    assert lab.run(".venv/bin/python", "-c", "import dateutil, tomli_w").returncode == 0
+    before = (lab.path / "requirements.txt").read_text()
+    assert "requirements.txt has them already" in lab.lab("add", "tomli_w").stdout
+    failed = lab.lab("add", "six==1.16.0")
+    assert failed.returncode == 1 and "no version of six==1.16.0 that fits" in failed.stdout
+    assert (lab.path / "requirements.txt").read_text() == before
+
+
+def test_new_writes_a_process_and_a_pipeline_like_the_others(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: old-one, image: i, commands: [python lab/processes/old_one/main.py]}
+        """, PIPELINE.replace("exp", "old-one"))
+    done = lab.lab("new", "my_process")
+    assert "git push origin my-process-v1" in done.stdout
+    assert {path.name for path in (lab.path / "lab/processes/my_process").iterdir()} == {
+        "main.py", "my_process.py", "test_my_process.py", "config.toml"}
+    text = (lab.path / ".drone.yml").read_text()
+    assert "- refs/tags/my-process-*" in text or "[refs/tags/my-process-*]" in text
+    assert "python lab/processes/my_process/main.py" in text and text.count("old-one") == 3
+    assert "exists already" in lab.lab("new", "my_process").stdout

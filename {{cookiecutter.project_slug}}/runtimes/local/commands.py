@@ -107,6 +107,20 @@ def _new(lab: Path, name: str) -> None:
         raise click.ClickException(str(error)) from error
 
 
+@_commands.command("add")
+@click.argument("names", nargs=-1, required=True)
+@click.pass_obj
+def _add(lab: Path, names: tuple[str, ...]) -> None:
+    """Pin packages NAMES and what they need in requirements.txt, and install them."""
+    from local.add import add_packages
+    try:
+        lines = add_packages(lab, list(names), click.echo)
+    except EnvironmentFailure as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(["Added to requirements.txt; commit it with what uses them:", *lines])
+               if lines else "requirements.txt has them already")
+
+
 def _known_build(lab: Path, number: int) -> Build:
     builds = Builds(lab)
     builds.end_interrupted(time())

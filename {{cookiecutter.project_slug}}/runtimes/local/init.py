@@ -7,7 +7,7 @@ import sys
 import venv
 from pathlib import Path
 
-from local.environment import EnvironmentFailure, Report, ensure_environment
+from local.environment import EnvironmentFailure, ensure_environment
 from local.git import GitError
 from local.remote import make_remote
 
@@ -40,11 +40,6 @@ def init(lab: Path) -> int:
   git tag run-examples-v1 && git push {remote} run-examples-v1
   lab ui                                          see the results""")
     return 0
-
-
-def refresh_venv(lab: Path, report: Report) -> None:
-    """Point `.venv` to the environment of the requirements.txt that is in the lab now."""
-    make_venv(lab, ensure_environment(lab, report))
 
 
 def make_venv(lab: Path, environment: Path) -> None:

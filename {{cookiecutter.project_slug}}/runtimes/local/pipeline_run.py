@@ -8,12 +8,13 @@ from pathlib import Path
 from time import time
 
 from local.conditions import Event
+from local.git import GitError
 from local.outcome import PipelineState, PlannedStep, StepState, plan
 from local.pipeline import Pipeline
 from local.process import Log, Processes
 from local.secrets import look_up_secrets, make_mask
 from local.variables import Commit, step_variables
-from local.workspace import clone_commands, reroot
+from local.workspace import clone, reroot
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,27 @@ class PipelineRun:
         self._record(tuple(self._state.steps.values()))
 
     def _run_step(self, planned: PlannedStep) -> int:
-        around, name = self._around, planned.name
-        shown = f"{self._pipeline.name}/{name}" if around.show_pipeline else name
+        name = planned.name
+        shown = f"{self._pipeline.name}/{name}" if self._around.show_pipeline else name
+        if planned.step is None:
+            return self._clone(shown)
+        environment, secrets = look_up_secrets(planned.step.environment, self._around.secrets)
         home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
         home.mkdir(parents=True, mode=0o700)
-        if planned.step is None:
-            commands = clone_commands(around.lab, around.commit.sha, around.commit.ref,
-                                      self._pipeline.clone_depth)
-            environment, secrets = {}, []
-        else:
-            commands = planned.step.commands
-            environment, secrets = look_up_secrets(planned.step.environment, around.secrets)
         mask = make_mask(secrets)
-        return around.processes.run(commands, self._workspace,
-                                    self._step_variables(environment, home, name),
-                                    lambda lines: around.log.write(shown, mask(lines)))
+        return self._around.processes.run(
+            planned.step.commands, self._workspace, self._step_variables(environment, home, name),
+            lambda lines: self._around.log.write(shown, mask(lines)))
+
+    def _clone(self, shown: str) -> int:
+        commit = self._around.commit
+        try:
+            clone(self._around.lab, commit.sha, self._workspace, self._pipeline.clone_depth)
+        except GitError as error:
+            self._around.log.say(str(error), shown)
+            return 128
+        self._around.log.say(f"{commit.ref} is commit {commit.sha}", shown)
+        return 0
 
     def _step_variables(self, environment: Mapping[str, str], home: Path,
                         name: str) -> dict[str, str]:

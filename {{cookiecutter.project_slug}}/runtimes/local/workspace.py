@@ -11,19 +11,24 @@ from local.git import git
 from local.remote import REPOSITORY
 
 
-def clone_commands(lab: Path, commit: str, ref: str, depth: int) -> list[str]:
-    """Return the shell commands that put `commit` into an empty folder, without any branch or tag.
+def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
+    """Check `commit` out in the empty `folder`: a detached head, without any branch or tag.
 
-    The objects are those of the local remote, so that the size of the history does not count.
+    The objects are those of the local remote, so that the size of the history does not count;
+    with a depth, the history is cut off after so many commits. Raises GitError.
     """
-    bare = _quote(str(lab / REPOSITORY))
+    bare = lab / REPOSITORY
+    git("init", "--quiet", "--template=", "--initial-branch=main", ".", cwd=folder)
+    git("remote", "add", "origin", f"file://{bare}", cwd=folder)
     if depth:
-        fetch = [f"git fetch --quiet --depth={depth} origin {commit}"]
+        git("fetch", "--quiet", f"--depth={depth}", "origin", commit, cwd=folder)
     else:
-        fetch = [f"echo {bare}/objects > .git/objects/info/alternates"]
-    return ["git init --quiet --initial-branch=main .",
-            f"git remote add origin file://{bare}", *fetch,
-            f"git -c advice.detachedHead=false checkout --quiet --detach {commit} # {ref}"]
+        alternates = folder / ".git" / "objects" / "info" / "alternates"
+        alternates.parent.mkdir(exist_ok=True)
+        alternates.write_text(f"{bare}/objects\n", encoding="utf-8")
+    # The user's own git settings must not change what a commit is.
+    git("-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "checkout", "--quiet",
+        "--detach", commit, cwd=folder)
 
 
 def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
@@ -59,7 +64,3 @@ def _path(lab: Path, environment: Path | None, shell: Mapping[str, str]) -> str:
     entries = shell.get("PATH", os.defpath).split(os.pathsep)
     kept = [entry for entry in entries if not Path(entry).is_relative_to(lab / ".venv")]
     return os.pathsep.join([str(environment / "bin"), *kept] if environment else kept)
-
-
-def _quote(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"

@@ -1,0 +1,31 @@
+# `make demo` makes a lab and runs its experiments; `make test` is what CI runs.
+PYTHON ?= python3
+VENV := .venv
+LAB := demo/demo-lab
+# A lab's first commit needs an author. Where git knows none, the demo brings one.
+AUTHOR := $(shell git config user.email > /dev/null || echo \
+	GIT_AUTHOR_NAME=Demo GIT_AUTHOR_EMAIL=demo@localhost \
+	GIT_COMMITTER_NAME=Demo GIT_COMMITTER_EMAIL=demo@localhost)
+
+.PHONY: demo test benchmarks
+
+demo: $(LAB)
+	@cd $(LAB) && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
+	echo "$$ git tag $$tag && git push origin $$tag" && git tag $$tag && git push origin $$tag
+	@echo "The lab is in $(LAB). To see the results in a browser, type:"
+	@echo "  python3 $(LAB)/runtimes/local ui"
+
+$(LAB): | $(VENV)/ready
+	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
+
+test: $(VENV)/ready
+	$(VENV)/bin/python -m flake8
+	$(VENV)/bin/python -m pytest tests
+
+benchmarks: $(VENV)/ready
+	for script in benchmarks/[a-z]*.py; do $(VENV)/bin/python $$script || exit 1; done
+
+$(VENV)/ready: requirements.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	touch $@

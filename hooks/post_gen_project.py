@@ -1,0 +1,124 @@
+"""Finishes a lab that was just written: names the runner image, starts git, says what to type.
+
+Nothing here needs the network, and nothing that was in the folder before is changed or deleted.
+"""
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+# What was typed is data here, never source text: tojson escapes every quote and every non-ASCII.
+ANSWERS = r'''{{ cookiecutter | tojson }}'''
+
+ONLY_WITH_PYTORCH = ("lab/processes/pytorch_example",)
+MESSAGE = "A new lab"
+COMMIT = f"git init -b main && git add -A && git commit -m '{MESSAGE}'"
+IDENTITY = ("git config --global user.name 'Your Name'",
+            "git config --global user.email you@example.com")
+INIT = "python3 runtimes/local init"
+RUN = ("git tag run-examples-v1", "git push origin run-examples-v1")
+# A user's own settings may run hooks, ignore files of the lab, convert line ends, or guess a name.
+PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "core.excludesFile=/dev/null",
+         "-c", "core.autocrlf=false", "-c", "user.useConfigOnly=true")
+
+
+def with_tag(image: str, tag: str) -> str:
+    """Return the image with the tag, or as it is when it names a tag or a digest already."""
+    return image if re.search(r"[:@][^/]*$", image) else f"{image}:{tag}"
+
+
+def name_the_image(drone_file: Path, image: str, tag: str) -> None:
+    """Let the pipelines name the image that holds this lab's requirements."""
+    text = drone_file.read_text(encoding="utf-8")
+    named = re.sub(rf"(?m)^( *image: ){re.escape(image)}$",
+                   lambda line: line[1] + with_tag(image, tag), text)
+    if named != text:
+        drone_file.write_text(named, encoding="utf-8")
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Remove a folder whose files were all left out."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def reason_against_git(lab: Path) -> str | None:
+    """Say why no repository is started in `lab`; None when one can be."""
+    if not shutil.which("git"):
+        return "git is not installed. Install it, then type:"
+    around = next((folder for folder in lab.parents if os.path.exists(folder / ".git")), None)
+    if around:
+        return (f"{around} is a git repository, so none was started inside it.\n"
+                "A lab wants its own: move the folder elsewhere or leave it here, then type:")
+    return None
+
+
+def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
+    """Start a repository with a first commit and the local remote.
+
+    Returns what happened and the commands to type next in the lab.
+    """
+    from local.git import GitError, git
+    from local.remote import make_remote
+    if (lab / ".git").exists():
+        return ("The folder was a git repository before, so nothing was committed. Now type:",
+                ("git status", INIT))
+    refused = reason_against_git(lab)
+    if refused:
+        return refused, (COMMIT, INIT, *RUN)
+    try:
+        git("init", "--quiet", "--initial-branch=main", cwd=lab)
+        if not knows_the_user(lab):
+            return "git does not know who you are. Type:", (*IDENTITY, COMMIT, INIT, *RUN)
+        git(*PLAIN, "add", "--all", cwd=lab)
+        git(*PLAIN, "commit", "--quiet", "--no-gpg-sign", f"--message={MESSAGE}", cwd=lab)
+    except (GitError, OSError) as error:
+        return f"{error}\nCorrect that, then type:", (COMMIT, INIT, *RUN)
+    try:
+        remote = make_remote(lab)
+    except (GitError, OSError) as error:
+        return f"{error}\nCorrect that, then type:", (INIT, *RUN)
+    return (f"Its git remote `{remote}` runs what is pushed. Type:",
+            (*RUN, f"{INIT}    # the lab command, and .venv with the packages"))
+
+
+def knows_the_user(lab: Path) -> bool:
+    """Say whether git has a name and an address for a commit, without guessing them."""
+    from local.git import GitError, git
+    try:
+        for person in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
+            git(*PLAIN, "var", person, cwd=lab)
+    except GitError:
+        return False
+    return True
+
+
+def report(slug: str, happened: str, commands: tuple[str, ...]) -> str:
+    """Return what the person who baked the lab reads."""
+    return "\n  ".join([f"\n{slug} is ready. {happened}", f"cd {slug}", *commands]) + "\n"
+
+
+def main() -> int:
+    """Finish the lab in the current folder and return an exit status."""
+    lab, answers = Path.cwd(), json.loads(ANSWERS)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(lab / "runtimes"))
+    from local.environment import requirements_hash
+    for folder in ONLY_WITH_PYTORCH:
+        remove_if_empty(lab / folder)
+    name_the_image(lab / ".drone.yml", answers["runner_image"], requirements_hash(lab))
+    if answers["start_git"] == "yes":
+        happened, commands = start_git(lab)
+    else:
+        happened, commands = "To start git, type:", (COMMIT, INIT, *RUN)
+    sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
+    print(report(answers["project_slug"], happened, commands))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Checks the answers before anything is written; a wrong one ends the bake with what to type."""
+from __future__ import annotations
+
+import json
+import re
+import sys
+import unicodedata
+
+# What was typed is data here, never source text: tojson escapes every quote and every non-ASCII.
+ANSWERS = r'''{{ cookiecutter | tojson }}'''
+BEFORE_RENDERING = r'''{{ _cookiecutter | default({}) | tojson }}'''
+
+SLUG = re.compile(r"[a-z0-9](-*[a-z0-9])*")
+SLUG_RULE = ("a DNS-1123 label: 3 to 40 characters of a-z, 0-9 and `-`, "
+             "with a letter or digit at both ends")
+URL = re.compile(r"https?://[a-z0-9]([a-z0-9.-]*[a-z0-9])?(:\d+)?(/[\w.~%/-]*)?",
+                 re.ASCII | re.IGNORECASE)
+URL_RULE = "an address such as http://host:port or https://host/path, without a password"
+_WORD = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
+IMAGE = re.compile(rf"(?=.*[a-z])({_WORD}(:\d+)?/)?{_WORD}(/{_WORD})*"
+                   r"(:\w[\w.-]*)?(@sha256:[0-9a-f]+)?", re.ASCII)
+IMAGE_RULE = ("the name of a container image in lower case, "
+              "perhaps with a registry before it and a tag behind it")
+TEXTS = ("project_name", "description", "author_name")
+JINJA = re.compile(r"\{(?=[%#{])")
+
+
+def slug_problem(slug: str) -> str | None:
+    """Say what is wrong with the lab's short name; None when nothing is."""
+    if SLUG.fullmatch(slug) and 3 <= len(slug) <= 40:
+        return None
+    return problem("project_slug", SLUG_RULE, slug, suggested_slug(slug))
+
+
+def suggested_slug(answer: str) -> str:
+    """Return the slug nearest to an answer; `my-lab` when nothing of it can be used."""
+    ascii_text = unicodedata.normalize("NFKD", answer).encode("ascii", "ignore").decode()
+    slug = re.sub(r"[^a-z0-9]+", "-", ascii_text.lower()).strip("-")[:40].rstrip("-")
+    if not slug:
+        return "my-lab"
+    return slug if len(slug) >= 3 else f"{slug}-lab"
+
+
+def text_problem(name: str, text: str) -> str | None:
+    """Say what is wrong with free text; None for everything that can be shown as it was typed."""
+    jinja = JINJA.search(text)
+    if jinja:
+        mark = text[jinja.start():jinja.end() + 1]
+        return problem(name, f"any text without {mark} (the template would read it as code)",
+                       text, JINJA.sub("{ ", text))
+    control = [c for c in text if c not in "\n\t" and unicodedata.category(c) in ("Cc", "Cs")]
+    if control:
+        return problem(name, f"any text without control characters such as {control[0]!a}",
+                       text, "".join(c for c in text if c not in control))
+    if name == "project_name" and not text.strip():
+        return problem(name, "at least one visible character", text, "My Lab")
+    return None
+
+
+def pattern_problem(name: str, rule: str, pattern: re.Pattern[str], answer: str,
+                    example: str) -> str | None:
+    """Say what is wrong with an answer that does not match; None when it does."""
+    return None if pattern.fullmatch(answer) else problem(name, rule, answer, example)
+
+
+def problem(name: str, rule: str, answer: str, suggestion: str) -> str:
+    """Return a message with the rule, the answer and what could be typed instead."""
+    return (f"{name}: {rule}\n"
+            f"  your answer:  {shortened(answer)}\n"
+            f"  type instead: {shortened(suggestion)}")
+
+
+def shortened(text: str) -> str:
+    """Return the text as a literal of 70 characters at most."""
+    literal = repr(text)
+    return literal if len(literal) <= 70 else f"{literal[:66]}...{literal[-1]}"
+
+
+def problems(answers: dict[str, str], before_rendering: dict[str, str]) -> list[str]:
+    """Return a message for each answer that cannot be used."""
+    slug = answers["__slug_answer"]
+    found = [slug_problem(slug)]
+    for name in TEXTS:
+        # With --no-input cookiecutter has already rendered what was typed.
+        typed = before_rendering.get(name, "")
+        found.append(text_problem(name, typed if JINJA.search(typed) else answers[name]))
+    for name, example in (("mlflow_tracking_uri", "http://mlflow-server:5000"),
+                          ("s3_endpoint", "http://minio:9000")):
+        found.append(pattern_problem(name, URL_RULE, URL, answers[name], example))
+    if not found[0]:  # the default image is made from the slug
+        found.append(pattern_problem("runner_image", IMAGE_RULE, IMAGE, answers["runner_image"],
+                                     f"{slug}-runner"))
+    return [text for text in found if text]
+
+
+def main() -> int:
+    """Print what is wrong with the answers and return an exit status."""
+    found = problems(json.loads(ANSWERS), json.loads(BEFORE_RENDERING))
+    if found:
+        print("Nothing was written. Please correct:", *found, sep="\n\n", end="\n\n",
+              file=sys.stderr)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

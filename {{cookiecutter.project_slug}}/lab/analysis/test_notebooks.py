@@ -1,0 +1,24 @@
+from pathlib import Path
+
+import nbformat
+import pytest
+from lib.testing import environment, run_python
+from nbclient import NotebookClient
+
+NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
+SVM = Path(__file__).parents[1] / "processes" / "svm_search" / "main.py"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_a_notebook_runs_from_top_to_bottom_and_is_stored_without_output(
+        own_store, monkeypatch, path):
+    assert run_python(SVM, "gamma=[0.001]", "C=[1, 10]", folder=own_store).returncode == 0
+    monkeypatch.setenv("PYTHONPATH", environment(own_store)["PYTHONPATH"])
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not [cell.id for cell in code if cell.outputs or cell.execution_count], "clear outputs"
+
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": path.parent}}).execute()
+    outputs = [output for cell in code for output in cell.outputs]
+    assert [output for output in outputs if "image/png" in output.get("data", {})]

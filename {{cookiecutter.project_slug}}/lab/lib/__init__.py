@@ -1,0 +1,1 @@
+"""What processes and notebooks share, imported as `lib.…`."""

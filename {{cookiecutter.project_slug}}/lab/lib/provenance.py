@@ -1,0 +1,109 @@
+"""What is known about a run before it starts: commit, build, configuration, versions."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+LARGE = 1_000_000  # bytes; a larger file that git does not know is named in the patch, not held
+
+BUILD_TAGS = {
+    "commit": "DRONE_COMMIT_SHA",
+    "tag": "DRONE_TAG",
+    "build": "DRONE_BUILD_NUMBER",
+    "build_link": "DRONE_BUILD_LINK",
+}
+
+
+def run_tags(
+    lab: Path, process: str, config: Mapping[str, Any], environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the tags that every run of a process carries; a fact that is not known is absent."""
+    tags = {"process": process, "config_hash": config_hash(config),
+            "python": platform.python_version()}
+    tags |= git_tags(lab)
+    tags |= {tag: environment[name] for tag, name in BUILD_TAGS.items() if environment.get(name)}
+    if "seed" in config:
+        tags["seed"] = str(config["seed"])
+    return tags
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return 12 hex digits that are the same for the same parameters, in whatever order."""
+    text = json.dumps(config, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def git_tags(folder: Path) -> dict[str, str]:
+    """Return the commit, and whether the files differ from it; {} without git or a repository."""
+    status = _git(folder, "status", "--porcelain", "--", ".")
+    if status is None:
+        return {}
+    tags = {"dirty": "true" if status else "false"}
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    return tags | {"commit": commit.decode().strip()} if commit else tags
+
+
+def uncommitted_patch(folder: Path) -> bytes:
+    """Return the difference between the last commit and the files, new files included.
+
+    `git apply` on a clean clone of the commit brings the files back.
+    """
+    base = "HEAD" if _git(folder, "rev-parse", "--verify", "--quiet", "HEAD") else (
+        _git(folder, "hash-object", "-t", "tree", os.devnull) or b"").decode().strip()
+    index = _git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index") or b""
+    names = _git(folder, "ls-files", "--others", "--exclude-standard", "-z") or b""
+    new = [os.fsdecode(name) for name in names.split(b"\0") if name]
+    large = [name for name in new if os.lstat(folder / name).st_size > LARGE]
+    with tempfile.TemporaryDirectory() as scratch:
+        # A copy: the index of the user, and what is staged in it, stays as it is.
+        environment = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
+        if os.path.exists(index.strip()):
+            shutil.copyfile(os.fsdecode(index.strip()), environment["GIT_INDEX_FILE"])
+        if small := [name for name in new if name not in large]:
+            _git(folder, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul",
+                 environment=environment, text=b"\0".join(map(os.fsencode, small)))
+        patch = _git(folder, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
+                     "--src-prefix=a/", "--dst-prefix=b/", base, "--", ".",
+                     environment=environment) or b""
+    notes = (f"# not in this patch, larger than {LARGE} bytes: {name}\n" for name in large)
+    return "".join(notes).encode(errors="surrogateescape") + patch
+
+
+def versions() -> str:
+    """Return the installed distributions, one `name==version` a line."""
+    facts = (each.metadata for each in importlib.metadata.distributions())
+    found = {f"{each['Name']}=={each['Version']}" for each in facts}
+    return "\n".join(sorted(found, key=str.lower)) + "\n"
+
+
+def pinned(*names: str) -> list[str]:
+    """Return `name==version` of installed distributions: what a logged model needs.
+
+    Without it MLflow loads the model in another process to find out, which takes seconds.
+    """
+    return [f"{name}=={importlib.metadata.version(name)}" for name in names]
+
+
+def _git(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, text: bytes = b""
+) -> bytes | None:
+    """Return what a git command prints, or None when it fails or there is no git."""
+    # A git hook sets GIT_DIR and GIT_INDEX_FILE: they name its repository, not this one.
+    inherited = {name: value for name, value in os.environ.items()
+                 if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")}
+    try:
+        return subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(folder), "--literal-pathspecs", *arguments],
+            input=text, capture_output=True, check=True,
+            env={**inherited, **(environment or {})},
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None

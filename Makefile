@@ -20,7 +20,7 @@ $(LAB): | $(VENV)/ready
 
 test: $(VENV)/ready
 	$(VENV)/bin/python -m flake8
-	$(VENV)/bin/python -m pytest tests
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup tests
 
 benchmarks: $(VENV)/ready
 	for script in benchmarks/[a-z]*.py; do $(VENV)/bin/python $$script || exit 1; done

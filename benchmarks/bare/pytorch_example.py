@@ -15,8 +15,8 @@ from sklearn.metrics import confusion_matrix  # noqa: E402
 
 config = tomllib.loads((PROCESS / "config.toml").read_text())
 seed = config["seed"]
-make_repeatable(seed)
 device = choose_device(config["device"])
+make_repeatable(seed, device, config["threads"])
 parts = split(load_digits(), config["validation_size"], config["test_size"], seed)
 training, validation, test = (part.to(device) for part in parts)
 network = make_network(config["channels"], config["dropout"]).to(device)

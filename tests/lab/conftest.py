@@ -34,6 +34,8 @@ class BakedLab:
     """A lab on disk."""
 
     path: Path
+    deep_learning: str = ""
+    first_push: str = ""
 
     def sh(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a shell command in the lab, with its `.venv` activated where there is one."""
@@ -75,7 +77,8 @@ def bake(folder: Path, **answers: str) -> BakedLab:
     return BakedLab(next(folder.iterdir()))
 
 
-@pytest.fixture(scope="session", params=["pytorch", "none"])
+@pytest.fixture(scope="session", params=[  # each kind in a process of its own
+    pytest.param(kind, marks=pytest.mark.xdist_group(kind)) for kind in ("pytorch", "none")])
 def lab(request: pytest.FixtureRequest,
         tmp_path_factory: pytest.TempPathFactory) -> Iterator[BakedLab]:
     """A lab of each kind whose examples have run once, as build 1."""

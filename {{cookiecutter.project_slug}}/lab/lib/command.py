@@ -30,7 +30,8 @@ def main(arguments: list[str]) -> int:
     ui.add_argument("--port", type=int, default=5000, help="the first port to try")
     given = parser.parse_args(arguments)
     if given.command == "ui":
-        return serve(tracking_uri(), given.port)
+        uri = tracking_uri()
+        return serve(uri, given.port, "" if uri.startswith("http") else runs_page())
     return summarise(given.build) if given.command == "summary" else kill_runs(given.build)
 
 
@@ -57,6 +58,13 @@ def kill_runs(build: str) -> int:
         client.set_terminated(run.info.run_id, KILLED)
     print(f"{len(runs)} runs marked as killed")
     return 0
+
+
+def runs_page() -> str:
+    """Return the page of the lab's runs in MLflow's UI; "" before the first run."""
+    client = open_store()
+    experiment = client and client.get_experiment_by_name(experiment_name())
+    return f"/#/experiments/{experiment.experiment_id}/runs" if experiment else ""
 
 
 def build_condition(build: str | None) -> str:

@@ -68,7 +68,7 @@ def test_the_ui_shows_the_store_and_leaves_no_process(own_store):
         ui = subprocess.Popen(
             [sys.executable, "-m", "lib.tracking", "ui", "--port", str(port)],
             env=environment(own_store), stdout=subprocess.PIPE, text=True)
-        address = ui.stdout.readline().removeprefix("MLflow: ").strip()
+        address = ui.stdout.readline().removeprefix("MLflow: ").partition("/#")[0].strip()
     assert address.startswith("http://127.0.0.1:") and not address.endswith(f":{port}")
     with urllib.request.urlopen(
             f"{address}/get-artifact?run_id={run.info.run_id}&path=hello.txt") as answer:

@@ -21,8 +21,8 @@ with start_run("quick/main.py", {}):
         ctypes.CDLL(None).puts(b"from C")
         ctypes.CDLL(None).fflush(None)
         subprocess.run(["echo", "from a subprocess"])
-        print("ready", flush=True)
         try:
+            print("ready")
             time.sleep(60)
         finally:
             print("tidied up")

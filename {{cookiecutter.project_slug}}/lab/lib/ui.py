@@ -16,8 +16,8 @@ HOST = "127.0.0.1"
 PATIENCE = 60  # seconds
 
 
-def serve(uri: str, port: int = 5000) -> int:
-    """Show the store at `uri` on `port` or the next free one, until Ctrl-C."""
+def serve(uri: str, port: int = 5000, page: str = "") -> int:
+    """Show the store at `uri` on `port` or the next free one, until Ctrl-C; print the page."""
     if uri.startswith("http"):
         print(f"MLflow: {uri}")
         return 0
@@ -40,7 +40,7 @@ def serve(uri: str, port: int = 5000) -> int:
                 print(f"error: MLflow did not start\n{log.read().decode(errors='replace')}",
                       file=sys.stderr)
                 return 1
-            print(f"MLflow: {address}", flush=True)
+            print(f"MLflow: {address}{page}", flush=True)
             return server.wait()
         except KeyboardInterrupt:
             return 0

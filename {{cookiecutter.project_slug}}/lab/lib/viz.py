@@ -52,6 +52,7 @@ def plot_training_history(history: pd.DataFrame) -> Figure:
         axes.plot(history.index, history[metric], marker=".", label="training")
         axes.plot(history.index, history[f"val_{metric}"], marker=".", label="validation")
         axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
     return figure
 

@@ -11,6 +11,7 @@ from local.conditions import Condition
 _LONGEST_LINE = 64 * 1024  # Drone drops the file from a longer line on, without a word
 _LARGEST_FILE = 1024 * 1024
 _DEEPEST = 100
+_MOST_NODES = 100_000
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -37,7 +38,7 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
     """Split by lines before any YAML: `---` begins a document, `...` ends the file."""
     documents: list[tuple[int, list[str]]] = []
     for number, line in enumerate(text.split("\n"), start=1):
-        if len(line.encode()) >= _LONGEST_LINE:
+        if len(line.encode(errors="replace")) >= _LONGEST_LINE:
             raise FileError(f"line {number} is longer than 64 KiB: not supported on this machine, "
                             "and Drone ignores the file from there on. Move it into a script")
         if line.startswith("---"):
@@ -55,7 +56,11 @@ def _parse(lines: list[str], first_line: int) -> yaml.Node | None:
     try:
         text = "\n".join(lines).lstrip("\ufeff")
         _refuse_depth(text, first_line)
-        return yaml.compose(text, Loader=_LOADER)
+        node = yaml.compose(text, Loader=_LOADER)
+        if node is not None and _size(node, {}) > _MOST_NODES:
+            raise FileError(f"line {first_line}: aliases make this document larger than "
+                            f"{_MOST_NODES} nodes: not supported on this machine")
+        return node
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {first_line + mark.line}: " if mark else ""
@@ -74,6 +79,17 @@ def _refuse_depth(text: str, first_line: int) -> None:
                             f"{_DEEPEST} deep: not supported on this machine")
 
 
+def _size(node: yaml.Node, sizes: dict[int, float]) -> float:
+    """Count the nodes with all aliases written out; a node inside itself has no end."""
+    if id(node) not in sizes:
+        sizes[id(node)] = float("inf")
+        children = ([child for pair in node.value for child in pair]
+                    if isinstance(node, yaml.MappingNode) else node.value)
+        sizes[id(node)] = 1 if isinstance(node, yaml.ScalarNode) else 1 + sum(
+            _size(child, sizes) for child in children)
+    return sizes[id(node)]
+
+
 class Fields:
     """The fields of a mapping, each read with the type that Drone gives it.
 
@@ -90,24 +106,22 @@ class Fields:
         self.line = first_line
         for node in filter(None, nodes):
             self.line = self._line_of(node)
-            for key, value in self._entries(node, depth=0):
+            for key, value in self._entries(node):
                 self._nodes.setdefault(key.value, []).append(value)
                 self._lines[key.value] = self._line_of(key)
 
-    def _entries(self, node: yaml.Node, depth: int) -> Iterator[tuple[yaml.Node, yaml.Node]]:
+    def _entries(self, node: yaml.Node) -> Iterator[tuple[yaml.Node, yaml.Node]]:
         if _is_null(node):
             return
         if not isinstance(node, yaml.MappingNode):
             self._wrong_type(node, "a mapping")
             return
-        if depth > _DEEPEST:
-            raise FileError(f"yaml: line {self._line_of(node)}: an anchor contains itself")
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._wrong_type(key, "a key")
             elif key.value == "<<" and key.tag.endswith(":merge"):
                 for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
-                    yield from self._entries(base, depth + 1)
+                    yield from self._entries(base)
             else:
                 yield key, value
 

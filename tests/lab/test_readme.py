@@ -1,0 +1,79 @@
+"""Every command of the lab's README, typed in its order by somebody who has just made the lab."""
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .conftest import BakedLab, bake
+
+SERVER = "https://git.example/team/my-lab.git"
+
+
+def blocks(readme: str) -> list[list[str]]:
+    """Return the commands of each shell block, without their comments."""
+    return [[re.sub(r"\s+#.*", "", line) for line in block.splitlines()]
+            for block in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL)]
+
+
+def table(readme: str) -> dict[str, list[str]]:
+    """Return the commands of the table `I want to …`, by what one wants."""
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", readme, re.MULTILINE)
+    return {want: re.findall(r"`([^`]+)`", typed) for want, typed in rows if want[0] not in "I-"}
+
+
+@pytest.mark.xdist_group("readme")
+def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
+    lab = bake(tmp_path / "labs", deep_learning="none")
+    readme = (lab.path / "README.md").read_text()
+    first, moving = blocks(readme)
+    rows = table(readme)
+
+    assert first[1] == ". .venv/bin/activate" and first[-1] == "lab ui"
+    for command in (first[0], *first[2:-1]):
+        lab.ok(command)
+    assert "http://127.0.0.1:" in lab.sh(f"timeout --signal=INT 20 {first[-1]}").stdout
+
+    special = {
+        "see results, compare runs": lambda *_: None,  # `lab ui` above, and the notebook's test
+        "change a parameter for good": change_a_parameter,
+        "use a colleague's clone": use_a_clone,
+    }
+    for want, commands in rows.items():
+        if "see [" in commands or not commands:
+            continue
+        special.get(want, run_all)(lab, commands)
+    assert set(special) <= set(rows), "the README changed"
+    assert len(rows) == 15, "a row of the README is not tested"
+    assert "seaborn==" in (lab.path / "requirements.txt").read_text()
+    assert lab.build(4)["status"] == "success", lab.ok("lab logs 4")
+
+    lab.ok(f"git init -q --bare {tmp_path}/server.git && "
+           f"git config url.{tmp_path}/server.git.insteadOf {SERVER}")
+    run_all(lab, moving)
+    assert "refs/heads/main" in lab.ok("git ls-remote origin")
+
+
+def run_all(lab: BakedLab, commands: list[str]) -> None:
+    """Type the commands."""
+    for command in commands:
+        lab.ok(command)
+
+
+def change_a_parameter(lab: BakedLab, commands: list[str]) -> None:
+    """Edit the file that is meant, commit, and push a new tag."""
+    assert commands[0] == "config.toml"
+    config = lab.path / "lab/processes/svm_search/config.toml"
+    config.write_text(config.read_text().replace("folds = 3", "folds = 5"))
+    run_all(lab, commands[1:])
+    lab.push("svm-search-v3")
+    assert lab.runs(tag="svm-search-v3")[0]["params"]["folds"] == "5"
+
+
+def use_a_clone(lab: BakedLab, commands: list[str]) -> None:
+    """Do it in a clone of the lab, whose `origin` is the lab."""
+    lab.ok("git clone -q . ../colleague")
+    colleague = BakedLab(lab.path.parent / "colleague")
+    run_all(colleague, commands)
+    assert colleague.build(1)["status"] == "success"

@@ -10,7 +10,7 @@ AUTHOR := $(shell git config user.email > /dev/null || echo \
 .PHONY: demo test benchmarks
 
 demo: $(LAB)
-	@cd $(LAB) && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
+	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
 	echo "$$ git tag $$tag && git push origin $$tag" && git tag $$tag && git push origin $$tag
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
 	@echo "  python3 $(LAB)/runtimes/local ui"

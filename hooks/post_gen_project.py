@@ -51,10 +51,20 @@ def reason_against_git(lab: Path) -> str | None:
     if not shutil.which("git"):
         return "git is not installed. Install it, then type:"
     around = next((folder for folder in lab.parents if os.path.exists(folder / ".git")), None)
-    if around:
+    if around and not is_ignored(lab, around):
         return (f"{around} is a git repository, so none was started inside it.\n"
                 "A lab wants its own: move the folder elsewhere or leave it here, then type:")
     return None
+
+
+def is_ignored(lab: Path, around: Path) -> bool:
+    """Say whether the repository `around` leaves the lab's folder alone."""
+    from local.git import GitError, git
+    try:
+        git("check-ignore", "--quiet", str(lab), cwd=around)
+    except GitError:
+        return False
+    return True
 
 
 def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:

@@ -158,6 +158,15 @@ def test_inside_another_repository(kind: str, bake: Bake, tmp_path: Path,
     assert git("status", "--porcelain", cwd=around) == before + "?? some/\n"
 
 
+def test_inside_a_repository_that_ignores_the_folder(bake: Bake, tmp_path: Path) -> None:
+    around = tmp_path / "around"
+    git("init", "--quiet", str(around), cwd=tmp_path)
+    (around / ".gitignore").write_text("demo/\n")
+    lab = bake(around / "demo")
+    assert git("log", "--format=%s", cwd=lab) == "A new lab\n"
+    assert git("remote", cwd=lab) == "origin\n"
+
+
 def test_a_message_that_the_terminal_cannot_show(bake: Bake, tmp_path: Path,
                                                  monkeypatch: pytest.MonkeyPatch,
                                                  capfd: pytest.CaptureFixture[str]) -> None:

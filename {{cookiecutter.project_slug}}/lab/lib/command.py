@@ -64,7 +64,9 @@ def runs_page() -> str:
     """Return the page of the lab's runs in MLflow's UI; "" before the first run."""
     client = open_store()
     experiment = client and client.get_experiment_by_name(experiment_name())
-    return f"/#/experiments/{experiment.experiment_id}/runs" if experiment else ""
+    if not experiment:
+        return ""
+    return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
 
 
 def build_condition(build: str | None) -> str:

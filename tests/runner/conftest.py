@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,3 +100,11 @@ def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
 def lab(make_lab: Callable[[], Lab]) -> Lab:
     """A lab in a fresh folder."""
     return make_lab()
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Wait until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

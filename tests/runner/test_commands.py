@@ -1,6 +1,7 @@
 """The lab command, and the environments it makes."""
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PIPELINE, RUNTIMES, Lab
+from .conftest import GIT_VARIABLES, PIPELINE, RUNTIMES, Lab, wait_for
 
 ENSURE = """\
 import sys
@@ -138,3 +139,79 @@ def test_new_writes_a_process_and_a_pipeline_like_the_others(lab: Lab) -> None:
     assert "- refs/tags/my-process-*" in text or "[refs/tags/my-process-*]" in text
     assert "python lab/processes/my_process/main.py" in text and text.count("old-one") == 3
     assert "exists already" in lab.lab("new", "my_process").stdout
+
+
+RUNS = "steps: [{name: a, image: x, commands: ['echo $DRONE_BUILD_PARENT. $DRONE_TAG']}]\n"
+
+
+def test_restart_runs_the_same_commit_and_tag_again(lab: Lab) -> None:
+    lab.pipeline(RUNS)
+    lab.push_tag("exp-1")
+    commit = lab.git("rev-parse", "HEAD")
+    lab.pipeline(RUNS.replace("echo", "false"))
+    lab.git("push", "origin", ":refs/tags/exp-1")  # even when the tag is gone
+    done = lab.lab("restart", "1")
+    assert done.returncode == 0 and "[a] 1. exp-1" in done.stdout
+    again = lab.build(2)
+    assert (again.parent, again.commit.sha, again.name) == (1, commit, "exp-1")
+    assert "there is no build 7" in lab.lab("restart", "7").stdout
+
+
+def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: a, image: x, commands: ["sleep 4321 & sleep 4322"]}
+        - {name: b, image: x, commands: [echo never], when: {status: [failure, success]}}
+        """)
+    lab.git("tag", "exp-1")
+    push = subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
+                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
+    assert "a " in lab.lab("status").stdout and "running" in lab.lab("builds").stdout
+    assert "build 1: killed" in lab.lab("cancel", "1").stdout
+    push.wait(10)
+    assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
+    assert "sleep 432" not in lab.run("ps", "-eo", "args").stdout
+    again = lab.lab("cancel", "1")
+    assert again.returncode == 1 and "has ended already: killed" in again.stdout
+
+
+def test_launch_tags_what_was_committed(lab: Lab) -> None:
+    lab.pipeline(RUNS)
+    lab.git("tag", "exp-v1")
+    lab.git("tag", "exp-v10")
+    done = lab.lab("launch", "exp")
+    assert "$ git tag exp-v11\n$ git push origin refs/tags/exp-v11" in done.stdout
+    assert "0. exp-v11" in done.stdout and done.returncode == 0
+    lab.write("new.txt", "not committed")
+    refused = lab.lab("launch", "exp")
+    assert refused.returncode == 1 and "?? new.txt" in refused.stdout
+    assert "It has: exp" in lab.lab("launch", "exq").stdout
+    lab.pipeline(RUNS, PIPELINE.replace("refs/tags/exp-*", '"refs/tags/[ab]*"'))
+    assert "tag and push by hand" in lab.lab("launch", "exp").stdout
+
+
+def test_lists_are_tables_or_json(lab: Lab) -> None:
+    assert "No builds yet" in lab.lab("status").stdout
+    lab.pipeline(RUNS)
+    lab.push_tag("exp-1")
+    for command in ("builds", "status"):
+        table = lab.lab(command).stdout
+        assert "exp-1" in table and "success" in table and "\x1b" not in table
+        [build] = json.loads(lab.lab(command, "--json").stdout)
+        assert build["pipelines"][0]["steps"][1]["status"] == "success"
+
+
+def test_environments_are_listed_and_pruned(lab: Lab, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lab.lab("envs")  # makes the runner's own
+    listed = json.loads(lab.lab("envs", "--json").stdout)
+    assert len(listed) == 1 and listed[0]["size"] > 1e6
+    old = tmp_path / "cache/taglab/environments/old"
+    old.mkdir()
+    (old / "ready").touch()
+    os.utime(old / "ready", (0, 0))
+    assert "old" in lab.lab("envs").stdout and "1970-01-01" in lab.lab("envs").stdout
+    assert "removed old" in lab.lab("envs", "--prune").stdout
+    assert not old.exists() and "removed" not in lab.lab("envs", "--prune").stdout

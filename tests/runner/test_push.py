@@ -4,19 +4,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 
 import pytest
 
-from .conftest import GIT_VARIABLES, PIPELINE, Lab
-
-
-def wait_for(condition, seconds: float = 20) -> None:
-    """Wait until the condition holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
+from .conftest import GIT_VARIABLES, PIPELINE, Lab, wait_for
 
 
 def test_a_tag_runs_its_pipeline_and_shows_it(lab: Lab) -> None:
@@ -174,10 +165,10 @@ def test_secrets_are_given_and_hidden(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(("steps", "named"), [
-    ("services: [{name: db, image: redis}]\nsteps: []\n", "`services`"),
+    ("services: [{name: db, image: redis}]\nsteps: []\n", "step `db`: no `commands`"),
     ("steps: [{name: a, image: plugins/s3, settings: {x: 1}}]\n", "no `commands`"),
     ("steps: [{name: a, image: x, commands: [x], volumes: [{name: v, path: /v}]}]\n", "`volumes`"),
-    ("steps: [{name: a, image: x, commands: [x], detach: true}]\n", "`detach`"),
+    ("steps: [{name: a, image: x, commands: [x], user: 0, group: 7}]\n", "`group`"),
 ])
 def test_what_cannot_run_here_is_refused_by_name(lab: Lab, steps: str, named: str) -> None:
     lab.pipeline(steps)
@@ -233,3 +224,49 @@ def test_a_moved_lab_goes_on(lab: Lab, tmp_path) -> None:
     lab.git("tag", "exp-2")
     assert f"[a] {lab.path}/.lab" in lab.git("-C", "below", "push", "origin", "exp-2")
     assert "exp-1" in lab.lab("builds").stdout and "exp-2" in lab.lab("builds").stdout
+
+
+def test_services_and_detached_steps_run_in_the_background(lab: Lab) -> None:
+    lab.pipeline("""\
+        services:
+        - {name: server, image: x, commands: [echo up > up, echo service, sleep 60]}
+        steps:
+        - {name: helper, image: x, commands: [echo helps, exit 3], detach: true}
+        - {name: test, image: x, commands: ["until test -e up; do sleep 0.05; done"]}
+        """)
+    shown = lab.push_tag("exp-1")
+    assert "[server] service" in shown and "[helper] helps" in shown
+    assert set(lab.steps().values()) == {"success"} and lab.build().status == "success"
+    assert lab.build().finished - lab.build().started < 30
+
+
+def test_a_working_directory_below_the_workspace(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: a, image: x, working_dir: /drone/src/sub/folder, commands: [pwd]}
+        """)
+    assert "/src/sub/folder" in lab.push_tag("exp-1")
+    lab.pipeline("steps: [{name: a, image: x, working_dir: /etc, commands: [pwd]}]\n")
+    assert "`working_dir` must be below /drone/src" in lab.push_tag("exp-2")
+
+
+def test_a_pipeline_that_takes_too_long_is_killed(lab: Lab) -> None:
+    machine = lab.path / "runtimes/local/machine.toml"
+    machine.write_text(machine.read_text().replace("minutes = 60", "minutes = 0.02"))
+    lab.pipeline("steps: [{name: a, image: x, commands: [sleep 60]}, "
+                 "{name: b, image: x, commands: [echo never], when: {status: [failure]}}]\n")
+    assert "killed after 0.02 minutes" in lab.push_tag("exp-1")
+    assert lab.build().pipelines[0].status == lab.build().status == "killed"
+    assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
+
+
+def test_a_concurrency_limit_holds_across_builds(lab: Lab) -> None:
+    lab.pipeline("""\
+        concurrency: {limit: 1}
+        steps: [{name: a, image: x, commands: [sleep 1]}]
+        """)
+    lab.git("tag", "exp-1")
+    lab.git("tag", "exp-2")
+    lab.git("push", "origin", "exp-1", "exp-2")
+    first, second = lab.build(1).pipelines[0], lab.build(2).pipelines[0]
+    assert second.started >= first.finished and second.status == "success"

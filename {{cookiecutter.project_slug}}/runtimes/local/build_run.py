@@ -11,7 +11,7 @@ import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
-from time import time
+from time import sleep, time
 
 from local.builds import Build, Builds, PipelineRecord
 from local.conditions import Event
@@ -20,15 +20,16 @@ from local.documents import FileError
 from local.environment import EnvironmentFailure, ensure_environment
 from local.git import GitError, git
 from local.lint import PipelineError
-from local.outcome import (ERROR, KILLED, RUNNING, SKIPPED, SUCCESS, StepState, build_status)
+from local.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, StepState,
+                           build_status)
 from local.pipeline import Pipeline
 from local.pipeline_run import PipelineRun, Surroundings
-from local.process import Log, Processes
+from local.process import Log
 from local.remote import REPOSITORY
 from local.report import step_table
 from local.secrets import read_secrets
 from local.variables import Commit, Repository, Stage, drone_variables
-from local.workspace import machine_variables, write_requirements
+from local.workspace import machine_variables, timeout_seconds, write_requirements
 
 
 def repository(lab: Path) -> Repository:
@@ -57,16 +58,17 @@ class BuildRun:
         self.builds = Builds(lab)
         self.folder = self.builds.folder(build.number)
         self.log = Log(self.builds.log(build.number))
-        self.processes = Processes()
+        self._runs: list[PipelineRun] = []
+        self._cancelled = False
         self._environment: Path | None = None
         self._lock = threading.Lock()
 
     def run(self) -> Build:
         """Run everything and return the build as it ended."""
         signal.signal(signal.SIGTERM,
-                      lambda *_: threading.Thread(target=self.processes.stop).start())
+                      lambda *_: threading.Thread(target=self.cancel).start())
         with self.builds.held(self.build.number):
-            self.builds.wait_for_turn(self.build.number)
+            self.builds.wait_for_turn(self.build.number, lambda: self._cancelled)
             self._update(status=RUNNING, started=time())
             self.log.say(f"build {self.build.number} · {self.build.name} · "
                          f"{self.build.commit.sha[:7]}")
@@ -80,7 +82,7 @@ class BuildRun:
             except Exception as failure:  # a mistake of the runner's own must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
-            if self.processes.stopped:
+            if self._cancelled:
                 status = KILLED
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             self.log.say()
@@ -88,6 +90,14 @@ class BuildRun:
             self._report_runs(status)
             self._update(status=status, error=error, finished=time())
         return self.build
+
+    def cancel(self) -> None:
+        """End all that runs and let nothing else start."""
+        with self._lock:
+            self._cancelled = True
+            runs = list(self._runs)
+        for run in runs:
+            run.stop()
 
     def _prepare_environment(self) -> None:
         if write_requirements(self.lab, self.build.commit.sha, self.folder):
@@ -120,10 +130,16 @@ class BuildRun:
             if pipeline.depends_on and not pipeline.trigger.status(self._status_so_far()):
                 self._record(replace(record, status=SKIPPED))
                 return
+            self._wait_for_concurrency(pipeline)
+            record = replace(record, started=time())
             self._record(record)
             run = PipelineRun(self._surroundings(), pipeline, variables,
                               self.folder / "work" / str(number),
                               lambda steps: self._record_steps(record, steps))
+            with self._lock:
+                self._runs.append(run)
+            if self._cancelled:
+                run.stop()
             status, error = run.run(), ""
         except (PipelineError, FileError) as failure:
             status, error = ERROR, str(failure)
@@ -131,11 +147,22 @@ class BuildRun:
         steps = next(each.steps for each in self.build.pipelines if each.name == record.name)
         self._record(replace(record, status=status, error=error, steps=steps, finished=time()))
 
+    def _wait_for_concurrency(self, pipeline: Pipeline) -> None:
+        """Return when fewer than `limit` earlier builds have this pipeline unfinished."""
+        while pipeline.concurrency and not self._cancelled:
+            earlier = [build for build in self.builds.all() if build.number < self.build.number
+                       and self.builds.is_held(build.number)]
+            unfinished = [each for build in earlier for each in build.pipelines
+                          if each.name == pipeline.name and each.status not in FINAL]
+            if len(unfinished) < pipeline.concurrency:
+                return
+            sleep(0.2)
+
     def _surroundings(self) -> Surroundings:
         return Surroundings(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab), machine_variables(self.lab, self.folder, self._environment),
-            self.log, self.processes, show_pipeline=len(self.build.pipelines) > 1)
+            self.log, timeout_seconds(), show_pipeline=len(self.build.pipelines) > 1)
 
     def _status_so_far(self) -> str:
         status = build_status([each.status for each in self.build.pipelines])

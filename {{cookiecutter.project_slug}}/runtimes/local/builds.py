@@ -4,7 +4,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -130,10 +130,19 @@ class Builds:
         except BlockingIOError:
             return True
 
-    def wait_for_turn(self, number: int) -> None:
-        """Return when fewer than CAPACITY earlier builds are unfinished."""
-        while sum(self.is_held(earlier) for earlier in self.numbers()
-                  if earlier < number) >= CAPACITY:
+    def holder(self, number: int) -> int | None:
+        """Return the id of the process that works on the build, or None."""
+        if not self.is_held(number):
+            return None
+        text = (self.folder(number) / "held").read_text(encoding="utf-8").strip()
+        return int(text) if text.isdigit() else None
+
+    def wait_for_turn(self, number: int, cancelled: Callable[[], bool]) -> None:
+        """Return when fewer than CAPACITY earlier builds are unfinished, or on cancellation."""
+        while not cancelled():
+            earlier = [other for other in self.numbers() if other < number]
+            if sum(map(self.is_held, earlier)) < CAPACITY:
+                return
             sleep(0.2)
 
     def end_interrupted(self, now: float) -> list[Build]:

@@ -1,21 +1,26 @@
 """The `lab` command."""
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from time import time
+from time import sleep, time
 
 import click
 
 from local.builds import Build, Builds
 from local.environment import EnvironmentFailure, ensure_environment
-from local.outcome import SUCCESS
-from local.receive import follow, receive
-from local.report import build_table
+from local.outcome import FINAL, SUCCESS
+from local.receive import receive
+from local.report import build_table, environment_table, status_table
 from local.workspace import machine_variables
 
 FAILED, WRONG_USAGE = 1, 3  # never 2, which a cluster takes for a crash
+_FIRST = "No builds yet. Type: git tag run-examples-v1 && git push origin run-examples-v1"
 
 
 def main(lab: Path) -> int:
@@ -24,15 +29,12 @@ def main(lab: Path) -> int:
         return receive(lab, sys.stdin)
     try:
         return _commands.main(prog_name="lab", obj=lab, standalone_mode=False) or 0
-    except click.UsageError as error:
+    except (click.UsageError, click.exceptions.NoArgsIsHelpError) as error:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
         error.show()
         return FAILED
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return WRONG_USAGE
     except (click.Abort, KeyboardInterrupt):
         return 130
 
@@ -40,6 +42,10 @@ def main(lab: Path) -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def _commands() -> None:
     """Run the experiments of this lab, and see them."""
+
+
+_number = click.argument("number", type=int)
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @_commands.command("init")
@@ -50,34 +56,98 @@ def _init(lab: Path) -> int:
     return init(lab)
 
 
-@_commands.command("builds")
+@_commands.command("status")
+@_as_json
 @click.pass_obj
-def _builds(lab: Path) -> None:
+def _status(lab: Path, as_json: bool) -> None:
+    """Show what runs now and how each pipeline ended last."""
+    builds = _all_builds(lab)
+    _show(builds, as_json, lambda: status_table(builds, time()) or _FIRST)
+
+
+@_commands.command("builds")
+@_as_json
+@click.pass_obj
+def _builds(lab: Path, as_json: bool) -> None:
     """List the builds, newest first."""
-    builds = Builds(lab)
-    builds.end_interrupted(time())
-    found = builds.all()
-    if not found:
-        click.echo("No builds yet. Type: git tag run-examples-v1 && "
-                   "git push origin run-examples-v1")
-    else:
-        click.echo(build_table(reversed(found), time()))
+    builds = _all_builds(lab)[::-1]
+    _show(builds, as_json, lambda: build_table(builds, time()) if builds else _FIRST)
 
 
 @_commands.command("logs")
-@click.argument("number", type=int)
+@_number
 @click.option("--follow", "-f", "following", is_flag=True, help="Wait for the build's end.")
 @click.pass_obj
 def _logs(lab: Path, number: int, following: bool) -> int:
     """Print the log of build NUMBER."""
-    build = _known_build(lab, number)
+    _known_build(lab, number)
     if following:
-        build = follow(lab, number)
-        return 0 if build.status == SUCCESS else FAILED
+        return _follow(lab, number)
     with Builds(lab).log(number).open("rb") as log:
         while chunk := log.read(1 << 20):
             sys.stdout.buffer.write(chunk)
     return 0
+
+
+@_commands.command("launch")
+@click.argument("pipeline")
+@click.pass_obj
+def _launch(lab: Path, pipeline: str) -> int:
+    """Tag the newest commit so that PIPELINE runs, and push the tag."""
+    from local.launch import LaunchError, launch, run
+    try:
+        status = run(lab, launch(lab, pipeline))
+    except LaunchError as error:
+        raise click.ClickException(str(error)) from error
+    newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
+    return FAILED if status or newest is None or newest.status != SUCCESS else 0
+
+
+@_commands.command("restart")
+@_number
+@click.pass_obj
+def _restart(lab: Path, number: int) -> int:
+    """Run build NUMBER again: the same commit and tag, as a new build."""
+    from local.build_run import drone_file
+    from local.receive import create_build, start
+    old = _known_build(lab, number)
+    build = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
+    if build is None or build.status in FINAL:
+        return FAILED
+    start(lab, build)
+    return _follow(lab, build.number)
+
+
+@_commands.command("cancel")
+@_number
+@click.pass_obj
+def _cancel(lab: Path, number: int) -> int:
+    """End build NUMBER and all that it runs."""
+    builds, build = Builds(lab), _known_build(lab, number)
+    if build.status in FINAL:
+        raise click.ClickException(f"build {number} has ended already: {build.status}")
+    while (build := builds.load(number)).status not in FINAL:
+        if (holder := builds.holder(number)) is not None:
+            os.kill(holder, signal.SIGTERM)
+        builds.end_interrupted(time())
+        sleep(0.2)
+    click.echo(f"build {number}: {build.status}")
+    return 0
+
+
+@_commands.command("envs")
+@_as_json
+@click.option("--prune", is_flag=True, help="Remove those not used for some time.")
+@click.option("--days", type=float, default=30, show_default=True, help="That time.")
+@click.pass_obj
+def _envs(lab: Path, as_json: bool, prune: bool, days: float) -> None:
+    """List the cached environments of all your labs, their size and last use."""
+    from local import environments
+    if prune:
+        for each in environments.prune(days, time()):
+            click.echo(f"removed {each.name} ({each.size / 1e6:.0f} MB)", err=as_json)
+    found = environments.cached_environments()
+    _show(found, as_json, lambda: environment_table(found, time()))
 
 
 @_commands.command("ui")
@@ -119,6 +189,22 @@ def _add(lab: Path, names: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(["Added to requirements.txt; commit it with what uses them:", *lines])
                if lines else "requirements.txt has them already")
+
+
+def _show(found: list, as_json: bool, as_text: Callable[[], str]) -> None:
+    """Print dataclasses as JSON, or a text; click takes colours off where no terminal is."""
+    click.echo(json.dumps([asdict(each) for each in found], indent=1) if as_json else as_text())
+
+
+def _all_builds(lab: Path) -> list[Build]:
+    builds = Builds(lab)
+    builds.end_interrupted(time())
+    return builds.all()
+
+
+def _follow(lab: Path, number: int) -> int:
+    from local.receive import follow
+    return 0 if follow(lab, number).status == SUCCESS else FAILED
 
 
 def _known_build(lab: Path, number: int) -> Build:

@@ -40,7 +40,7 @@ def check_pipeline(pipeline: Pipeline) -> None:
             raise PipelineError("Linter: step name cannot exceed 100 characters")
     if len({step.name for step in pipeline.steps}) < len(pipeline.steps):
         raise PipelineError("Linter: duplicate step name")
-    names = {*pipeline.services, *([CLONE] if pipeline.clone else [])}
+    names = {*(service.name for service in pipeline.services), *([CLONE] if pipeline.clone else [])}
     for step in pipeline.steps:
         _check_step(step, names)
         names.add(step.name)

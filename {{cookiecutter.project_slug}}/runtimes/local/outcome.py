@@ -22,6 +22,7 @@ class PlannedStep:
     depends_on: frozenset[str]
     run: str  # on-success, on-failure or always
     failure: str  # fail, ignore or fast
+    background: bool = False  # nothing waits for its end, and its exit code does not count
 
 
 @dataclass(frozen=True)
@@ -36,22 +37,24 @@ class StepState:
 
 
 def plan(pipeline: Pipeline, event: Event) -> list[PlannedStep]:
-    """Return the steps to run, in file order, each with what it waits for.
+    """Return the services and steps to run, in file order, each with what it waits for.
 
     Without any `depends_on`, each step waits for the one before it. With one, every step that has
     none waits for the clone alone. What `when` leaves out is not in the plan, and what waits for
     it waits for what it would have waited for.
     """
-    graph = any(step.depends_on for step in pipeline.steps)
+    steps = (*pipeline.services, *pipeline.steps)
+    graph = any(step.depends_on for step in steps)
     clone = [CLONE] if pipeline.clone else []
     waits: dict[str, frozenset[str]] = {}
     planned = [PlannedStep(CLONE, None, frozenset(), "always", "fail")] if pipeline.clone else []
     before = frozenset(clone)
-    for step in pipeline.steps:
+    for step in steps:
         named = frozenset(step.depends_on or clone) if graph else before
         needs = frozenset().union(*(waits.get(name, {name}) for name in named))
         if step.when.match(event, Conditions.WHEN):
-            planned.append(PlannedStep(step.name, step, needs, _run_policy(step), _failure(step)))
+            planned.append(PlannedStep(step.name, step, needs, _run_policy(step), _failure(step),
+                                       background=step.detach))
             before = frozenset([step.name])
         else:
             waits[step.name] = needs
@@ -86,7 +89,7 @@ class PipelineState:
                 continue
             if self.ended or (planned.run == "on-success" and self.failed):
                 self._set(name, status=SKIPPED)
-            elif all(self.steps[needed].status in FINAL for needed in planned.depends_on):
+            elif all(map(self._is_over, planned.depends_on)):
                 if planned.run == "on-failure" and not self.failed:
                     self._set(name, status=SKIPPED)
                 else:
@@ -99,6 +102,8 @@ class PipelineState:
 
     def finish(self, name: str, exit_code: int, now: float) -> None:
         """Record a step's exit code and what follows from it."""
+        if self.planned[name].background:
+            exit_code = 0
         failed = exit_code not in (0, SKIP_THE_REST)
         self._set(name, status=FAILURE if failed else SUCCESS, exit_code=exit_code, finished=now)
         if exit_code == SKIP_THE_REST:
@@ -115,6 +120,12 @@ class PipelineState:
         self.settle()
 
     @property
+    def only_background_left(self) -> bool:
+        """True when all that still runs are steps in the background."""
+        return all(planned.background or self.steps[name].status in FINAL
+                   for name, planned in self.planned.items())
+
+    @property
     def failed(self) -> bool:
         """True once a step failed whose failure counts."""
         return any(state.status == FAILURE and self.planned[name].failure != "ignore"
@@ -126,6 +137,11 @@ class PipelineState:
         if self.ended == KILLED:
             return KILLED
         return FAILURE if self.failed else SUCCESS
+
+    def _is_over(self, name: str) -> bool:
+        """Say whether what waits for a step may start: one in the background need only run."""
+        status = self.steps[name].status
+        return status in FINAL or (self.planned[name].background and status == RUNNING)
 
     def _set(self, name: str, **changes: object) -> None:
         self.steps[name] = replace(self.steps[name], **changes)

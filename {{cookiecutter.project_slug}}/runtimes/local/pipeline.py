@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
 from local.conditions import Conditions
 from local.documents import Document, Fields, FileError
 from local.schema import PIPELINE, check_types
 
 WORKSPACE = "/drone/src"
+_WAY_OUT = "remove it for this machine, or push the tag to the team's server"
 _NOT_PIPELINES = ("secret", "signature", "cron", "registry", "template")  # all else is one
 
 
@@ -32,6 +34,8 @@ class Step:
     depends_on: tuple[str, ...]
     when: Conditions
     failure: str
+    detach: bool
+    working_dir: str
     unsupported: tuple[str, ...]
 
 
@@ -45,17 +49,25 @@ class Pipeline:
     line: int
     trigger: Conditions
     depends_on: tuple[str, ...]
-    services: tuple[str, ...]
+    services: tuple[Step, ...]
     steps: tuple[Step, ...]
     environment: dict[str, str]
     clone: bool
     clone_depth: int
     workspace: str
+    concurrency: int
     unsupported: tuple[str, ...]
 
     def refusals(self) -> tuple[str, ...]:
         """Say, one line each, what of the pipeline and its steps cannot be run here."""
-        return self.unsupported + tuple(text for step in self.steps for text in step.unsupported)
+        steps = (*self.services, *self.steps)
+        elsewhere = tuple(
+            f"line {step.line}: step `{step.name}`: `working_dir` must be below {self.workspace} "
+            f"on this machine; {_WAY_OUT}" for step in steps
+            if step.working_dir and not PurePosixPath(step.working_dir).is_relative_to(
+                self.workspace))
+        return (*self.unsupported, *elsewhere,
+                *(text for step in steps for text in step.unsupported))
 
 
 def read_pipelines(documents: list[Document]) -> list[Pipeline]:
@@ -78,15 +90,21 @@ def _read_pipeline(fields: Fields) -> Pipeline:
         line=fields.line,
         trigger=_conditions(fields.fields("trigger")),
         depends_on=fields.texts("depends_on"),
-        services=tuple(service.text("name") for service in fields.items("services")),
+        services=tuple(map(_read_service, fields.items("services"))),
         steps=tuple(map(_read_step, fields.items("steps"))),
         environment={name: fields.fields("environment").text(name)
                      for name in fields.fields("environment")},
         clone=not clone.boolean("disable"),
         clone_depth=clone.integer("depth"),
         workspace=fields.fields("workspace").text("path") or WORKSPACE,
+        concurrency=fields.fields("concurrency").integer("limit"),
         unsupported=tuple(_unsupported_in_pipeline(fields)),
     )
+
+
+def _read_service(fields: Fields) -> Step:
+    """A service is a step in the background."""
+    return replace(_read_step(fields), detach=True)
 
 
 def _read_step(fields: Fields) -> Step:
@@ -99,6 +117,8 @@ def _read_step(fields: Fields) -> Step:
         depends_on=fields.texts("depends_on"),
         when=_conditions(fields.fields("when")),
         failure=fields.text("failure"),
+        detach=fields.boolean("detach"),
+        working_dir=fields.text("working_dir"),
         unsupported=tuple(_unsupported_in_step(fields)),
     )
 
@@ -144,17 +164,12 @@ def _setting(value: object) -> str:
     return str(value)
 
 
-_WAY_OUT = "remove it for this machine, or push the tag to the team's server"
-
-
 def _unsupported_in_pipeline(fields: Fields) -> Iterator[str]:
     kind = fields.text("type") or "docker"
     if kind != "kubernetes":
         yield f"line {fields.line_of('type')}: this machine runs `type: kubernetes`, not `{kind}`"
-    for name, reason in (("services", "services need their image"),
-                         ("volumes", "volumes belong to the cluster"),
-                         ("host_aliases", "names of hosts cannot be changed here"),
-                         ("concurrency", "builds are not counted per pipeline here")):
+    for name, reason in (("volumes", "volumes belong to the cluster"),
+                         ("host_aliases", "names of hosts cannot be changed here")):
         if fields.has(name):
             yield f"line {fields.line_of(name)}: `{name}`: {reason}; {_WAY_OUT}"
     workspace = fields.fields("workspace").text("path")
@@ -164,17 +179,17 @@ def _unsupported_in_pipeline(fields: Fields) -> Iterator[str]:
 
 def _unsupported_in_step(fields: Fields) -> Iterator[str]:
     where = f"line {{}}: step `{fields.text('name')}`: "
-    for name, reason in (("detach", "steps in the background"),
-                         ("privileged", "privileged steps"),
+    for name, reason in (("privileged", "privileged steps"),
                          ("volumes", "volumes"),
                          ("entrypoint", "an entrypoint"),
                          ("command", "arguments of an image"),
                          ("user", "another user"),
-                         ("group", "another group"),
-                         ("working_dir", "another working directory")):
+                         ("group", "another group")):
         if fields.has(name):
             yield (where.format(fields.line_of(name))
                    + f"`{name}`: {reason} cannot be had on this machine; {_WAY_OUT}")
+    if not fields.has("name"):
+        yield where.format(fields.line) + f"it has no name; {_WAY_OUT}"
     if not fields.has("commands"):
         yield (where.format(fields.line) + "no `commands`: what an image does by itself cannot be "
                f"run without the image; {_WAY_OUT}")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from time import time
 
 from local.conditions import Event
@@ -27,7 +28,7 @@ class Surroundings:
     secrets: Mapping[str, str]
     machine: Mapping[str, str]
     log: Log
-    processes: Processes
+    timeout: float  # seconds that a pipeline may take
     show_pipeline: bool  # in the log, where a build has more than one
 
 
@@ -40,30 +41,50 @@ class PipelineRun:
         self._home, self._workspace = folder / "home", folder / "src"
         self._record = record
         self._state = PipelineState(plan(pipeline, around.event))
+        self._steps, self._background = Processes(), Processes()
 
     def run(self) -> str:
         """Run the steps and return the pipeline's status."""
         self._workspace.mkdir(parents=True)
-        with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
-            running: dict[Future, str] = {}
-            while ready := self._settle() or running:
-                for planned in ready if ready is not running else ():
-                    self._state.start(planned.name, time())
-                    running[pool.submit(self._run_step, planned)] = planned.name
-                self._save()
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self._state.finish(running.pop(future), future.result(), time())
-        self._save()
+        timer = Timer(self._around.timeout, self._time_out)
+        timer.start()
+        try:
+            with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
+                self._run_steps(pool)
+        finally:
+            timer.cancel()
         return self._state.result
 
-    def _settle(self) -> list[PlannedStep]:
-        if self._around.processes.stopped:
-            self._state.kill(time())
-        return self._state.settle()
+    def stop(self) -> None:
+        """End the running steps and their children; the pipeline ends as killed."""
+        self._steps.stop()
+        self._background.stop()
 
-    def _save(self) -> None:
-        self._record(tuple(self._state.steps.values()))
+    def _time_out(self) -> None:
+        self._around.log.say(f"pipeline {self._pipeline.name}: killed after "
+                             f"{self._around.timeout / 60:g} minutes (timeout_minutes in "
+                             "runtimes/local/machine.toml)")
+        self.stop()
+
+    def _run_steps(self, pool: ThreadPoolExecutor) -> None:
+        running: dict[Future, str] = {}
+        while True:
+            if self._steps.stopped:
+                self._state.kill(time())
+            while ready := self._state.settle():  # again, for what waits for a background step
+                for planned in ready:
+                    self._state.start(planned.name, time())
+                    running[pool.submit(self._run_step, planned)] = planned.name
+            self._record(tuple(self._state.steps.values()))
+            if not running:
+                return
+            if self._state.only_background_left:
+                self._background.stop()
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name, code = running.pop(future), future.result()
+                if not self._steps.stopped:
+                    self._state.finish(name, code, time())
 
     def _run_step(self, planned: PlannedStep) -> int:
         name = planned.name
@@ -73,9 +94,13 @@ class PipelineRun:
         environment, secrets = look_up_secrets(planned.step.environment, self._around.secrets)
         home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
         home.mkdir(parents=True, mode=0o700)
+        below = Path(planned.step.working_dir or self._pipeline.workspace)
+        folder = self._workspace / below.relative_to(self._pipeline.workspace)
+        folder.mkdir(parents=True, exist_ok=True)
         mask = make_mask(secrets)
-        return self._around.processes.run(
-            planned.step.commands, self._workspace, self._step_variables(environment, home, name),
+        processes = self._background if planned.background else self._steps
+        return processes.run(
+            planned.step.commands, folder, self._step_variables(environment, home, name),
             lambda lines: self._around.log.write(shown, mask(lines)))
 
     def _clone(self, shown: str) -> int:

@@ -29,9 +29,9 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
     for line in lines:
         old, new, ref = line.rstrip("\n").split(" ", 2)
         if new != _NONE and ref.startswith(("refs/tags/", "refs/heads/")):
-            build = _create_build(lab, old, new, ref)
+            build = _create_pushed_build(lab, old, new, ref)
             if build and build.status not in FINAL:
-                _start(lab, build)
+                start(lab, build)
                 started.append(build.number)
     for number in started:
         follow(lab, number)
@@ -50,24 +50,31 @@ def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
                   message.strip(), email.partition("@")[0], name, email)
 
 
-def _create_build(lab: Path, before: str, pushed: str, ref: str) -> Build | None:
-    name, builds = ref.split("/", 2)[2], Builds(lab)
+def _create_pushed_build(lab: Path, before: str, pushed: str, ref: str) -> Build | None:
     try:
         commit = read_commit(lab, ref, pushed, before)
-        text = drone_file(lab, commit)
+        return create_build(lab, commit, drone_file(lab, commit))
     except GitError:
-        print(f"{name}: the commit has no .drone.yml, so nothing runs")
+        print(f"{ref.split('/', 2)[2]}: the commit has no .drone.yml, so nothing runs")
         return None
+
+
+def create_build(lab: Path, commit: Commit, text: str, parent: int = 0) -> Build | None:
+    """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref starts.
+
+    Returns None, and says why, when it starts none. An error in the file is an ended build.
+    """
+    builds = Builds(lab)
     try:
         pipelines = [pipeline.name
                      for pipeline in triggered_pipelines(text, drone_event(commit, lab))]
         if not pipelines:
             print(_nothing_triggered(text, commit))
             return None
-        build = builds.create(commit, pipelines, time())
+        build = builds.create(commit, pipelines, time(), parent=parent)
     except FileError as error:
-        build = builds.create(commit, [], time(), status=ERROR, error=str(error))
-        print(f"build {build.number} · {name}: error in .drone.yml\n{error}")
+        build = builds.create(commit, [], time(), status=ERROR, error=str(error), parent=parent)
+        print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
     # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
     git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
     return build
@@ -80,7 +87,7 @@ def _nothing_triggered(text: str, commit: Commit) -> str:
     return f"no pipeline of .drone.yml is triggered by {commit.ref}.{known}"
 
 
-def _start(lab: Path, build: Build) -> None:
+def start(lab: Path, build: Build) -> None:
     """Run the build in a process of its own, which no terminal can end."""
     sys.stdout.flush()
     if os.fork():

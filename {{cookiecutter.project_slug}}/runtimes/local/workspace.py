@@ -52,11 +52,21 @@ def reroot(variables: Mapping[str, str], there: str, here: str) -> dict[str, str
 def machine_variables(lab: Path, build: Path, environment: Path | None,
                       shell: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return what `machine.toml` and the shell that pushed give to every step."""
-    settings = tomllib.loads(Path(__file__).with_name("machine.toml").read_text(encoding="utf-8"))
+    settings = _settings()
     taken = {name: shell[name] for name in settings["shell"]["names"] if name in shell}
     folders = {"lab": lab, "build": build, "environment": environment or build}
     own = {name: value.format(**folders) for name, value in settings["variables"].items()}
     return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **taken, **own}
+
+
+def timeout_seconds() -> float:
+    """Return how long a pipeline may take on this machine."""
+    return 60 * float(_settings()["limits"]["timeout_minutes"])
+
+
+def _settings() -> dict:
+    file = Path(__file__).with_name("machine.toml")
+    return tomllib.loads(file.read_text(encoding="utf-8"))
 
 
 def _path(lab: Path, environment: Path | None, shell: Mapping[str, str]) -> str:

@@ -58,7 +58,7 @@ def judge_substitution(row: dict) -> str:
 
 
 def judge_tag_versions(row: dict) -> str:
-    from local.versions import version_variables
+    from local.variables import version_variables
     result = {"DRONE_TAG": row["tag"], **version_variables(row["tag"])}
     return AGREED if result == row["env"] else f"got {result}"
 

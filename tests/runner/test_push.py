@@ -270,3 +270,60 @@ def test_a_concurrency_limit_holds_across_builds(lab: Lab) -> None:
     lab.git("push", "origin", "exp-1", "exp-2")
     first, second = lab.build(1).pipelines[0], lab.build(2).pipelines[0]
     assert second.started >= first.finished and second.status == "success"
+
+
+KDL = """\
+kind: secret
+name: minio-key-id
+get:
+  path: mlflow-server-secret
+  name: AWS_ACCESS_KEY_ID
+---
+kind: secret
+name: minio-secret
+get:
+  path: mlflow-server-secret
+  name: AWS_SECRET_ACCESS_KEY
+---
+kind: pipeline
+type: kubernetes
+name: application-examples
+trigger:
+  ref:
+  - refs/tags/run-examples-*
+environment:
+  PYTHONPATH: /drone/src/lab
+  MINIO_DATA_FOLDER: /shared-storage/lab/data
+  MLFLOW_URL: http://mlflow-server:5000
+  MLFLOW_EXPERIMENT: lab
+steps:
+- name: sklearn-example
+  image: runner:1.1.2
+  commands:
+  - echo $PYTHONPATH "$KEY"
+  environment:
+    KEY: {from_secret: minio-key-id}
+  volumes:
+  - {name: shared-storage, path: /shared-storage}
+- name: pytorch-example
+  image: runner:1.1.2
+  commands: [echo second]
+volumes:
+- name: shared-storage
+  claim:
+    name: received-data-claim
+"""
+
+
+def test_a_pipeline_of_kdl_is_read_and_its_volumes_are_refused_by_name(lab: Lab) -> None:
+    lab.pipeline("", KDL)
+    shown = lab.push_tag("run-examples-v1")
+    assert lab.build().status == "error"
+    assert "line 31: step `sklearn-example`" in shown and "line 36: `volumes`" in shown
+    assert "volumes" in shown and "remove it for this machine" in shown
+    without = KDL[:KDL.index("volumes:\n- name: shared")]
+    without = without.replace("  volumes:\n  - {name: shared-storage, path: /shared-storage}\n", "")
+    lab.pipeline("", without)
+    shown = lab.push_tag("run-examples-v2")
+    assert lab.build(2).status == "success"
+    assert "/src/lab" in shown and shown.index("/src/lab") < shown.index("[pytorch-example] second")

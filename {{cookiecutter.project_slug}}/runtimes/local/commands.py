@@ -13,7 +13,8 @@ from time import sleep, time
 import click
 
 from local.builds import Build, Builds
-from local.environment import EnvironmentFailure, ensure_environment
+from local.environment import (EnvironmentFailure, cached_environments, ensure_environment,
+                               prune_environments)
 from local.outcome import FINAL, SUCCESS
 from local.receive import receive
 from local.report import build_table, environment_table, status_table
@@ -142,11 +143,10 @@ def _cancel(lab: Path, number: int) -> int:
 @click.pass_obj
 def _envs(lab: Path, as_json: bool, prune: bool, days: float) -> None:
     """List the cached environments of all your labs, their size and last use."""
-    from local import environments
     if prune:
-        for each in environments.prune(days, time()):
+        for each in prune_environments(days, time()):
             click.echo(f"removed {each.name} ({each.size / 1e6:.0f} MB)", err=as_json)
-    found = environments.cached_environments()
+    found = cached_environments()
     _show(found, as_json, lambda: environment_table(found, time()))
 
 

@@ -16,10 +16,12 @@ import sysconfig
 import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 Report = Callable[[str], None]
+_DAY = 24 * 60 * 60
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
@@ -139,3 +141,39 @@ def _warm_caches(path: Path) -> None:
         subprocess.run([path / "bin" / "python", "-c", "import matplotlib.font_manager"],
                        capture_output=True,
                        env={**os.environ, "XDG_CACHE_HOME": str(path / "cache")})
+
+
+@dataclass(frozen=True)
+class Environment:
+    """One environment: its name, its size in bytes, and when it was used last."""
+
+    name: str
+    size: int
+    used: float
+
+
+def cached_environments() -> list[Environment]:
+    """Return this user's environments, the one used last first."""
+    folder = environments_folder()
+    found = [path for path in folder.iterdir() if (path / "ready").exists()] \
+        if folder.exists() else []
+    return sorted((Environment(path.name, _size(path), (path / "ready").stat().st_mtime)
+                   for path in found), key=lambda each: each.used, reverse=True)
+
+
+def prune_environments(days: float, now: float) -> list[Environment]:
+    """Remove the environments that were not used for so many days; return them."""
+    old = [each for each in cached_environments() if now - each.used > days * _DAY]
+    for each in old:
+        path = environments_folder() / each.name
+        with path.with_name(f"{each.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # nobody makes it at this moment
+            (path / "ready").unlink(missing_ok=True)
+            shutil.rmtree(path, ignore_errors=True)
+    return old
+
+
+def _size(folder: Path) -> int:
+    return sum(entry.lstat().st_size
+               for parent, _, files in os.walk(folder)
+               for entry in map(Path(parent).joinpath, files))

@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from local.builds import Build, PipelineRecord
-from local.environments import CachedEnvironment
+from local.environment import Environment
 from local.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
 
 Row = tuple[str, ...]
@@ -55,7 +55,7 @@ def status_table(builds: Iterable[Build], now: float) -> str:
     return table(rows)
 
 
-def environment_table(environments: Iterable[CachedEnvironment], now: float) -> str:
+def environment_table(environments: Iterable[Environment], now: float) -> str:
     """Return a table of environments in the order given."""
     rows: list[Row] = [("environment", "size", "last used")]
     rows += [(each.name, f"{each.size / 1e6:.0f} MB", _day(each.used)) for each in environments]

@@ -48,11 +48,12 @@ class PipelineRun:
         self._workspace.mkdir(parents=True)
         timer = Timer(self._around.timeout, self._time_out)
         timer.start()
-        try:
-            with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
+        with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
+            try:
                 self._run_steps(pool)
-        finally:
-            timer.cancel()
+            finally:
+                timer.cancel()
+                self.stop()  # nothing may go on after a failure of the runner's own
         return self._state.result
 
     def stop(self) -> None:

@@ -23,7 +23,7 @@ test: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup tests
 
 benchmarks: $(VENV)/ready
-	for name in bake push overhead; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	for name in bake push overhead runner; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv --clear $(VENV)

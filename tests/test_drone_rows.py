@@ -128,7 +128,8 @@ def judge_runner(row: dict) -> str:
     if wanted is None:
         return AGREED
     try:
-        pipeline = pipeline_to_run(row["yaml"], "exp", {"DRONE_TAG": row["tag"] or ""})
+        pipeline = pipeline_to_run(row["yaml"], "exp", {"DRONE_TAG": row["tag"] or ""},
+                                   trusted=row.get("trusted", False))
     except (PipelineError, FileError) as error:
         return by_error(str(error), wanted.get("error"), False)
     if wanted.get("error"):

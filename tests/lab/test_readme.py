@@ -39,15 +39,16 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "see results, compare runs": lambda *_: None,  # `lab ui` above, and the notebook's test
         "change a parameter for good": change_a_parameter,
         "use a colleague's clone": use_a_clone,
+        "stop a build": stop_a_build,
     }
     for want, commands in rows.items():
         if "see [" in commands or not commands:
             continue
         special.get(want, run_all)(lab, commands)
     assert set(special) <= set(rows), "the README changed"
-    assert len(rows) == 15, "a row of the README is not tested"
+    assert len(rows) == 20, "a row of the README is not tested"
     assert "seaborn==" in (lab.path / "requirements.txt").read_text()
-    assert lab.build(4)["status"] == "success", lab.ok("lab logs 4")
+    assert lab.build(5)["status"] == "success", lab.ok("lab logs 5")
 
     lab.ok(f"git init -q --bare {tmp_path}/server.git && "
            f"git config url.{tmp_path}/server.git.insteadOf {SERVER}")
@@ -67,8 +68,14 @@ def change_a_parameter(lab: BakedLab, commands: list[str]) -> None:
     config = lab.path / "lab/processes/svm_search/config.toml"
     config.write_text(config.read_text().replace("folds = 3", "folds = 5"))
     run_all(lab, commands[1:])
-    lab.push("svm-search-v3")
-    assert lab.runs(tag="svm-search-v3")[0]["params"]["folds"] == "5"
+    lab.push("svm-search-v9")
+    assert lab.runs(tag="svm-search-v9")[0]["params"]["folds"] == "5"
+
+
+def stop_a_build(lab: BakedLab, commands: list[str]) -> None:
+    """The build has ended by now; stopping one that runs is tested elsewhere."""
+    assert commands == ["lab cancel 3"]
+    assert "build 3 has ended already" in lab.sh(commands[0]).stdout
 
 
 def use_a_clone(lab: BakedLab, commands: list[str]) -> None:

@@ -160,7 +160,7 @@ def test_restart_runs_the_same_commit_and_tag_again(lab: Lab) -> None:
 def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
-        - {name: a, image: x, commands: ["sleep 4321 & sleep 4322"]}
+        - {name: a, image: x, commands: ["sleep 4321.5 & sleep 4322.5"]}
         - {name: b, image: x, commands: [echo never], when: {status: [failure, success]}}
         """)
     lab.git("tag", "exp-1")
@@ -171,7 +171,8 @@ def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
     assert "build 1: killed" in lab.lab("cancel", "1").stdout
     push.wait(10)
     assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
-    assert "sleep 432" not in lab.run("ps", "-eo", "args").stdout
+    shown = lab.run("ps", "-eo", "args").stdout
+    assert "sleep 4321.5" not in shown and "sleep 4322.5" not in shown
     again = lab.lab("cancel", "1")
     assert again.returncode == 1 and "has ended already: killed" in again.stdout
 
@@ -215,3 +216,24 @@ def test_environments_are_listed_and_pruned(lab: Lab, tmp_path: Path,
     assert "old" in lab.lab("envs").stdout and "1970-01-01" in lab.lab("envs").stdout
     assert "removed old" in lab.lab("envs", "--prune").stdout
     assert not old.exists() and "removed" not in lab.lab("envs", "--prune").stdout
+
+
+def test_lint_names_the_line_and_the_fix_and_the_push_says_it_first(lab: Lab) -> None:
+    lab.write("requirements.txt", "")
+    lab.pipeline(RUNS.replace("image: x", "image: x:1"))
+    clean = lab.lab("lint")
+    assert clean.returncode == 0 and "nothing found" in clean.stdout
+    lab.pipeline(RUNS, PIPELINE.replace("ref:", "tags:"))
+    warned = lab.lab("lint")
+    assert warned.returncode == 0 and ".drone.yml:5: warning:" in warned.stdout
+    assert 5 in [each["line"] for each in json.loads(lab.lab("lint", "--json").stdout)]
+    shown = lab.push_tag("exp-1")
+    assert shown.index(".drone.yml:5: warning:") < shown.index("[a] ")
+    secrets = lab.path / ".lab/secrets.toml"  # who keeps secrets here is told of missing ones
+    secrets.write_text('key = "hunter2"\n')
+    secrets.chmod(0o600)
+    lab.pipeline(RUNS.replace("x,", "x, environment: {A: {from_secret: nokey}},", 1))
+    assert "nokey" in lab.lab("lint").stdout
+    lab.pipeline(RUNS, "# first\n---\n" + PIPELINE)
+    refused = lab.lab("lint")
+    assert refused.returncode == 1 and ": error: " in refused.stdout

@@ -229,7 +229,7 @@ def test_a_moved_lab_goes_on(lab: Lab, tmp_path) -> None:
 def test_services_and_detached_steps_run_in_the_background(lab: Lab) -> None:
     lab.pipeline("""\
         services:
-        - {name: server, image: x, commands: [echo up > up, echo service, sleep 60]}
+        - {name: server, image: x, commands: [echo service, echo up > up, sleep 60]}
         steps:
         - {name: helper, image: x, commands: [echo helps, exit 3], detach: true}
         - {name: test, image: x, commands: ["until test -e up; do sleep 0.05; done"]}

@@ -82,8 +82,11 @@ class BuildRun:
             except Exception as failure:  # a mistake of the runner's own must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
+            if status == SUCCESS and self.log.failure:
+                status, error = ERROR, self.log.failure
             if self._cancelled:
                 status = KILLED
+            self._skip_the_rest()
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             self.log.say()
             self.log.say(step_table(replace(self.build, status=status, finished=time())))
@@ -98,6 +101,12 @@ class BuildRun:
             runs = list(self._runs)
         for run in runs:
             run.stop()
+
+    def _skip_the_rest(self) -> None:
+        """Record as skipped the pipelines that an error kept from starting."""
+        for record in self.build.pipelines:
+            if record.status not in FINAL:
+                self._record(replace(record, status=SKIPPED))
 
     def _prepare_environment(self) -> None:
         if write_requirements(self.lab, self.build.commit.sha, self.folder):
@@ -175,12 +184,18 @@ class BuildRun:
         with self._lock:
             self.build = replace(self.build, pipelines=tuple(
                 record if each.name == record.name else each for each in self.build.pipelines))
-            self.builds.save(self.build)
+            self._save()
 
     def _update(self, **changes: object) -> None:
         with self._lock:
             self.build = replace(self.build, **changes)
+            self._save()
+
+    def _save(self) -> None:
+        try:
             self.builds.save(self.build)
+        except OSError as error:  # a full disk: what runs goes on, and the next time may do
+            self.log.say(f"warning: how the build stands could not be recorded: {error.strerror}")
 
     def _report_runs(self, status: str) -> None:
         """Let the lab say which MLflow runs the build made, or end those of a killed build."""

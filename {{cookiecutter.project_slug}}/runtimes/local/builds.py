@@ -1,19 +1,25 @@
 """The builds of a lab on disk: one folder each in `.lab/builds`, with a record and a log."""
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from time import sleep
+from typing import BinaryIO, TextIO
 
-from local.outcome import ERROR, FINAL, PENDING, StepState
+from local.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
 from local.variables import Commit
 
 CAPACITY = 2  # builds that run at the same time
+INTERRUPTED = "interrupted"  # the error of a build whose runner died
+_holding: dict[Path, TextIO] = {}  # what this process, or the one it was forked from, created
 
 
 @dataclass(frozen=True)
@@ -63,49 +69,73 @@ class Builds:
         """Return the log file of a build."""
         return self.folder(number) / "log"
 
+    def open_log(self, number: int) -> BinaryIO:
+        """Open the log of a build for reading; one that is lost says so."""
+        try:
+            return self.log(number).open("rb")
+        except FileNotFoundError:
+            return BytesIO(f"the log of build {number} is lost\n".encode())
+
     def numbers(self) -> list[int]:
         """Return the numbers of all builds, oldest first."""
         if not self.root.exists():
             return []
-        return sorted(int(path.name) for path in self.root.iterdir() if path.name.isdigit())
+        return sorted(int(path.name) for path in self.root.iterdir() if path.name.isdecimal())
 
     def create(self, commit: Commit, pipelines: list[str], now: float, **fields: object) -> Build:
-        """Record a new build under the next number, before anything of it runs."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        while True:
-            number = max(self.numbers(), default=0) + 1
-            try:
-                self.folder(number).mkdir()
-                break
-            except FileExistsError:  # another push took it
-                continue
-        self.log(number).touch()
-        build = Build(number, commit, now, pipelines=tuple(map(PipelineRecord, pipelines)),
-                      **fields)
-        self.save(build)
+        """Record a new build under the next number, before anything of it runs, and hold it.
+
+        A build has its folder, record, log and holder at once or it does not exist. Raises
+        OSError, and then it does not.
+        """
+        records = tuple(map(PipelineRecord, pipelines))
+        folder = self.root / f"new-{os.urandom(8).hex()}"
+        folder.mkdir(parents=True)
+        try:
+            held = _lock(folder)
+            (folder / "log").touch()
+            while True:
+                number = max(self.numbers(), default=0) + 1
+                build = Build(number, commit, now, pipelines=records, **fields)
+                _write(folder, build)
+                if _take_name(folder, self.folder(number)):
+                    break
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        _sync(self.root)
+        _holding[self.folder(number)] = held
+        if build.status in FINAL:
+            self.let_go(number)
         return build
 
     def save(self, build: Build) -> None:
         """Write the record of a build; it is on disk when this returns, whole or not at all."""
-        path = self.folder(build.number) / "build.json"
-        temporary = path.with_suffix(".new")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(asdict(build), file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        _write(self.folder(build.number), build)
 
     def load(self, number: int) -> Build | None:
-        """Read the record of a build; None when there is none with this number."""
-        try:
-            data = json.loads((self.folder(number) / "build.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        """Read the record of a build; None when there is none with this number.
+
+        One that nothing works on any more is interrupted, also where nobody could write so.
+        """
+        build = self.recorded(number)
+        if build and build.status not in FINAL and not self.is_held(number):
+            build = self.recorded(number)  # it may have ended in between
+        if build and build.status not in FINAL and not self.is_held(number):
+            return interrupted(build, self.log(number))
+        return build
+
+    def recorded(self, number: int) -> Build | None:
+        """Return what is written of a build; a record that cannot be read is an error."""
+        folder = self.folder(number)
+        if not folder.is_dir():
             return None
-        data["commit"] = Commit(**data["commit"])
-        data["pipelines"] = tuple(
-            PipelineRecord(**{**each, "steps": tuple(StepState(**step) for step in each["steps"])})
-            for each in data["pipelines"])
-        return Build(**data)
+        try:
+            return _read(folder)
+        except (OSError, ValueError, TypeError, KeyError):
+            return Build(number, Commit("tag", "?", "", "", "", "", "", ""),
+                         folder.stat().st_mtime, ERROR,
+                         f"its record is damaged; what it printed: lab logs {number}")
 
     def all(self) -> list[Build]:
         """Return the records of all builds, oldest first."""
@@ -114,10 +144,18 @@ class Builds:
     @contextmanager
     def held(self, number: int) -> Iterator[None]:
         """Hold a build: the kernel lets go of it when this process ends, however it ends."""
-        with (self.folder(number) / "held").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        folder = self.folder(number)
+        with _holding.pop(folder, None) or _lock(folder) as file:
             print(os.getpid(), file=file, flush=True)
             yield
+
+    def let_go(self, number: int) -> None:
+        """Leave a new build to the process that was forked to run it."""
+        _holding.pop(self.folder(number)).close()
+
+    def held_file(self, number: int) -> int:
+        """Return the file descriptor by which this process holds a new build."""
+        return _holding[self.folder(number)].fileno()
 
     def is_held(self, number: int) -> bool:
         """Say whether a process is working on the build."""
@@ -145,12 +183,63 @@ class Builds:
                 return
             sleep(0.2)
 
-    def end_interrupted(self, now: float) -> list[Build]:
-        """Record as `error: interrupted` each build that nothing works on any more."""
-        ended = []
-        for build in self.all():
-            old_enough = now - build.created > 10  # its runner may be about to start
-            if build.status not in FINAL and old_enough and not self.is_held(build.number):
-                ended.append(replace(build, status=ERROR, error="interrupted", finished=now))
-                self.save(ended[-1])
-        return ended
+
+def interrupted(build: Build, log: Path) -> Build:
+    """Return a build as it ended when its runner died, at its last sign of life."""
+    ended = log.stat().st_mtime if log.exists() else build.started or build.created
+
+    def end(part, **error):
+        if part.status == RUNNING:
+            return replace(part, status=ERROR, finished=ended, **error)
+        return replace(part, status=SKIPPED) if part.status == PENDING else part
+
+    pipelines = tuple(
+        end(replace(each, steps=tuple(end(step, exit_code=255) for step in each.steps)),
+            error=INTERRUPTED) for each in build.pipelines)
+    return replace(build, status=ERROR, error=INTERRUPTED, finished=ended, pipelines=pipelines)
+
+
+def _lock(folder: Path) -> TextIO:
+    file = (folder / "held").open("w")
+    fcntl.flock(file, fcntl.LOCK_EX)
+    return file
+
+
+def _write(folder: Path, build: Build) -> None:
+    path = folder / "build.json"
+    temporary = path.with_suffix(".new")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(build)))  # in one line: with `indent` it is slow
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    _sync(folder)
+
+
+def _read(folder: Path) -> Build:
+    data = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+    data["commit"] = Commit(**data["commit"])
+    data["pipelines"] = tuple(
+        PipelineRecord(**{**each, "steps": tuple(StepState(**step) for step in each["steps"])})
+        for each in data["pipelines"])
+    return Build(**data)
+
+
+def _take_name(folder: Path, name: Path) -> bool:
+    """Rename a folder; False when another push took the name."""
+    try:
+        folder.rename(name)
+        return True
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+        return False
+
+
+def _sync(folder: Path) -> None:
+    """Let the names in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

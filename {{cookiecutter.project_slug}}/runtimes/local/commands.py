@@ -14,10 +14,13 @@ import click
 
 from local.builds import Build, Builds
 from local.environment import (EnvironmentFailure, cached_environments, ensure_environment,
-                               prune_environments)
+                               prune_environments, requirements_hash)
+from local.git import GitError, git
+from local.interrupted import end_interrupted
 from local.outcome import FINAL, SUCCESS
 from local.receive import receive
-from local.report import build_table, environment_table, status_table
+from local.report import build_table, environment_table, findings_text, status_table
+from local.secrets import read_secrets
 from local.workspace import machine_variables
 
 FAILED, WRONG_USAGE = 1, 3  # never 2, which a cluster takes for a crash
@@ -84,10 +87,27 @@ def _logs(lab: Path, number: int, following: bool) -> int:
     _known_build(lab, number)
     if following:
         return _follow(lab, number)
-    with Builds(lab).log(number).open("rb") as log:
+    with Builds(lab).open_log(number) as log:
         while chunk := log.read(1 << 20):
             sys.stdout.buffer.write(chunk)
     return 0
+
+
+@_commands.command("lint")
+@_as_json
+@click.pass_obj
+def _lint(lab: Path, as_json: bool) -> int:
+    """Check .drone.yml: what Drone rejects, and what it accepts and nobody wants."""
+    from local.lint import lint
+    try:
+        text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
+        files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
+        found = lint(text, files=files.split("\0"), secrets=read_secrets(lab) or None,
+                     requirements=requirements_hash(lab))
+    except (OSError, ValueError, GitError) as error:
+        raise click.ClickException(str(error)) from error
+    _show(found, as_json, lambda: findings_text(found) or ".drone.yml: nothing found")
+    return FAILED if any(each.level == "error" for each in found) else 0
 
 
 @_commands.command("launch")
@@ -130,7 +150,7 @@ def _cancel(lab: Path, number: int) -> int:
     while (build := builds.load(number)).status not in FINAL:
         if (holder := builds.holder(number)) is not None:
             os.kill(holder, signal.SIGTERM)
-        builds.end_interrupted(time())
+        end_interrupted(lab)
         sleep(0.2)
     click.echo(f"build {number}: {build.status}")
     return 0
@@ -198,7 +218,7 @@ def _show(found: list, as_json: bool, as_text: Callable[[], str]) -> None:
 
 def _all_builds(lab: Path) -> list[Build]:
     builds = Builds(lab)
-    builds.end_interrupted(time())
+    end_interrupted(lab)
     return builds.all()
 
 
@@ -209,7 +229,7 @@ def _follow(lab: Path, number: int) -> int:
 
 def _known_build(lab: Path, number: int) -> Build:
     builds = Builds(lab)
-    builds.end_interrupted(time())
+    end_interrupted(lab)
     build = builds.load(number)
     if build is None:
         newest = max(builds.numbers(), default=0)

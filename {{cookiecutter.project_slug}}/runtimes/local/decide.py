@@ -7,6 +7,7 @@ from local.conditions import Conditions, Event
 from local.documents import read_documents
 from local.lint import PipelineError, check_file, check_pipeline
 from local.pipeline import Pipeline, read_pipelines
+from local.schema import check_documents, runner_schema, server_schema
 from local.substitution import SubstitutionError, substitute
 
 
@@ -22,26 +23,31 @@ def triggered_pipelines(text: str, event: Event) -> list[Pipeline]:
 def all_pipelines(text: str) -> list[Pipeline]:
     """Return every pipeline of the file. Raises FileError when Drone rejects the file."""
     documents = read_documents(text)
-    pipelines = read_pipelines(documents)
-    check_file(documents, pipelines)
-    return pipelines
+    check_documents(documents, server_schema)
+    check_file(documents)
+    return read_pipelines(documents)
 
 
-def pipeline_to_run(text: str, name: str, variables: Mapping[str, str]) -> Pipeline:
+def pipeline_to_run(text: str, name: str, variables: Mapping[str, str],
+                    trusted: bool = False) -> Pipeline:
     """Return the pipeline `name` as the runner reads it, after `${…}` was replaced.
 
     Raises PipelineError when Drone rejects it or this machine refuses it, FileError as above.
+    `trusted` says whether the repository has Drone's flag of that name; no local one has.
     """
     try:
         replaced = substitute(text, variables)
     except SubstitutionError as error:
         raise PipelineError(str(error)) from error
-    pipelines = read_pipelines(read_documents(replaced))
-    pipeline = next((each for each in pipelines
-                     if each.kind == "pipeline" and each.name == name), None)
-    if pipeline is None:
-        raise PipelineError("resource not found: `${…}` cannot be used in a pipeline's name")
-    check_pipeline(pipeline)
-    if refusals := pipeline.refusals():
+    documents = read_documents(replaced)
+    check_documents(documents, runner_schema)
+    pipelines = [each for each in read_pipelines(documents)
+                 if each.kind == "pipeline" and each.name == name]
+    refusals = [refusal for each in pipelines for refusal in each.refusals()]
+    try:
+        check_pipeline(documents, name, trusted)
+    except PipelineError as error:  # and, at once, what would be said after its correction
+        raise PipelineError("\n".join((str(error), *refusals))) from error
+    if refusals:
         raise PipelineError("\n".join(("not supported on this machine:", *refusals)))
-    return pipeline
+    return pipelines[0]

@@ -39,7 +39,7 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
     documents: list[tuple[int, list[str]]] = []
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line.encode(errors="replace")) >= _LONGEST_LINE:
-            raise FileError(f"line {number} is longer than 64 KiB: not supported on this machine, "
+            raise FileError(f"line {number}: longer than 64 KiB: not supported on this machine, "
                             "and Drone ignores the file from there on. Move it into a script")
         if line.startswith("---"):
             documents.append((number + 1, []))
@@ -104,6 +104,7 @@ class Fields:
         self._nodes: dict[str, list[yaml.Node]] = {}
         self._lines: dict[str, int] = {}
         self.line = first_line
+        self.is_nothing = all(node is None or _is_null(node) for node in nodes)
         for node in filter(None, nodes):
             self.line = self._line_of(node)
             for key, value in self._entries(node):
@@ -135,7 +136,7 @@ class Fields:
     def has(self, name: str) -> bool:
         """Say whether the field has a value that is not null or empty."""
         node = self._last(name)
-        return node is not None and node.value not in ("", [], "false")
+        return node is not None and node.value not in ("", []) and not _is_false(node)
 
     def text(self, name: str) -> str:
         """Return a scalar as it was written; "" where it is missing or null."""
@@ -146,8 +147,9 @@ class Fields:
         node = self._last(name)
         if node is None:
             return 0
-        value = yaml.SafeLoader("").construct_object(node, deep=True)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value = _plain(node)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or (
+                not abs(value) < 2**63):  # as `.inf` and `.nan` are not
             self._wrong_type(node, "int")
             return 0
         return int(value)
@@ -155,13 +157,17 @@ class Fields:
     def boolean(self, name: str) -> bool:
         """Return a YAML 1.1 boolean; False where it is missing."""
         node = self._last(name)
-        if node is not None and (not node.tag.endswith(":bool")):
+        if node is not None and not _is_boolean(node):
             self._wrong_type(node, "bool")
         return self._scalar(node).lower() in ("yes", "true", "on", "y")
 
     def texts(self, name: str) -> tuple[str, ...]:
         """Return a list of scalars; a lone scalar is an error, as in Drone."""
         return tuple(map(self._scalar, self._sequence(name)))
+
+    def text_lines(self, name: str) -> list[tuple[int, str]]:
+        """Return a list of scalars, each with its line in the file."""
+        return [(self._line_of(node), self._scalar(node)) for node in self._sequence(name)]
 
     def items(self, name: str) -> list["Fields"]:
         """Return a list of mappings."""
@@ -187,11 +193,19 @@ class Fields:
     def data(self, name: str) -> object:
         """Return plain Python data, of any form."""
         node = self._last(name)
-        return None if node is None else yaml.SafeLoader("").construct_document(node)
+        return None if node is None else _plain(node)
 
     def is_mapping(self, name: str) -> bool:
         """Say whether the field is a mapping."""
         return isinstance(self._last(name), yaml.MappingNode)
+
+    def is_list(self, name: str) -> bool:
+        """Say whether the field is a list."""
+        return isinstance(self._last(name), yaml.SequenceNode)
+
+    def reject(self, name: str, wanted: str) -> None:
+        """Keep in `errors` that the field is not what is wanted."""
+        self._wrong_type(self._last(name), wanted)
 
     def is_null(self, name: str) -> bool:
         """Say whether the field is missing or null."""
@@ -230,6 +244,24 @@ class Fields:
 
 def _is_null(node: yaml.Node) -> bool:
     return node.tag.endswith(":null")
+
+
+def _is_boolean(node: yaml.Node) -> bool:
+    """Say whether Go's YAML takes a node for a boolean; PyYAML leaves out `y` and `n`."""
+    return node.tag.endswith(":bool") or (not getattr(node, "style", "'")
+                                          and node.value in ("y", "Y", "n", "N"))
+
+
+def _is_false(node: yaml.Node) -> bool:
+    return _is_boolean(node) and node.value.lower() in ("no", "false", "off", "n")
+
+
+def _plain(node: yaml.Node) -> object:
+    """Return a node as plain Python data; what its tag does not allow is a text."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return str(node.value)
 
 
 def _scalars(node: yaml.Node | None) -> tuple[str, ...]:

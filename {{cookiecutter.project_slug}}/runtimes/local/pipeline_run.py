@@ -98,11 +98,10 @@ class PipelineRun:
         below = Path(planned.step.working_dir or self._pipeline.workspace)
         folder = self._workspace / below.relative_to(self._pipeline.workspace)
         folder.mkdir(parents=True, exist_ok=True)
-        mask = make_mask(secrets)
         processes = self._background if planned.background else self._steps
         return processes.run(
             planned.step.commands, folder, self._step_variables(environment, home, name),
-            lambda lines: self._around.log.write(shown, mask(lines)))
+            lambda lines: self._around.log.write(shown, lines), make_mask(secrets))
 
     def _clone(self, shown: str) -> int:
         commit = self._around.commit

@@ -7,7 +7,6 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from secrets import token_hex
 from time import monotonic, sleep
 from typing import IO
 
@@ -60,13 +59,13 @@ class Processes:
         self._lock = threading.Lock()
 
     def run(self, commands: Iterable[str], folder: Path, variables: Mapping[str, str],
-            write: Callable[[bytes], None], mask: Mask) -> int:
+            write: Callable[[bytes], None], mask: Mask = Mask(())) -> int:
         """Run a step's commands in `folder` and return their exit code.
 
         What they print goes to `write`, masked, as whole lines while they run; what they leave
         behind in the background ends with them, as in a container.
         """
-        mark = token_hex(16)
+        mark = os.urandom(16).hex()
         script = step_script(commands)
         with self._lock:
             if self.stopped:
@@ -77,7 +76,9 @@ class Processes:
                 start_new_session=True)
             family = Family(process.pid, mark)
             self._running.add(family)
-        reader = threading.Thread(target=_pass_on, args=(process.stdout, write, mask), daemon=True)
+        ended = threading.Event()
+        reader = threading.Thread(target=_pass_on, args=(process.stdout, write, mask, ended),
+                                  daemon=True)
         reader.start()
         code = process.wait()
         while self.stopped and family.alive() and monotonic() < self._deadline:
@@ -85,7 +86,8 @@ class Processes:
         family.end()
         with self._lock:
             self._running.remove(family)
-        reader.join(timeout=5)
+        reader.join(timeout=5)  # longer only where a process has hidden its origin
+        ended.set()
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
@@ -111,11 +113,12 @@ class Processes:
             family.end()
 
 
-def _pass_on(output: IO[bytes], write: Callable[[bytes], None], mask: Mask) -> None:
+def _pass_on(output: IO[bytes], write: Callable[[bytes], None], mask: Mask,
+             ended: threading.Event) -> None:
     """Write what can be read, as masked whole lines; no secret is cut where a long line is."""
     begun = b""  # of a line
     with output:
-        while chunk := os.read(output.fileno(), 65536):
+        while (chunk := os.read(output.fileno(), 65536)) and not ended.is_set():
             end = chunk.rfind(b"\n") + 1
             if end:
                 write(mask(begun + chunk[:end]))

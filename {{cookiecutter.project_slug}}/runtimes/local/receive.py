@@ -6,16 +6,23 @@ import sys
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import sleep, time
 
 from local.build_run import BuildRun, drone_event, drone_file
-from local.builds import Build, Builds
+from local.builds import INTERRUPTED, Build, Builds
+from local.children import adopt_orphans, end_all_below
 from local.decide import all_pipelines, triggered_pipelines
 from local.documents import FileError
+from local.environment import requirements_hash
 from local.git import GitError, git
+from local.interrupted import end_interrupted
+from local.lint import Finding, lint
 from local.outcome import ERROR, FINAL
 from local.remote import REPOSITORY
+from local.report import findings_text
 from local.variables import Commit
+from local.workspace import write_requirements
 
 _NONE = "0" * 40
 
@@ -25,6 +32,8 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
 
     The builds go on when this process is ended. Returns an exit status, which git ignores.
     """
+    for stream in (sys.stdin, sys.stdout):  # git's names are bytes
+        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     started = []
     for line in lines:
         old, new, ref = line.rstrip("\n").split(" ", 2)
@@ -43,7 +52,7 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
 
 def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
     """Return the commit that was pushed to a ref; an annotated tag is peeled."""
-    fields = git("log", "-1", "--format=%H%x00%an%x00%ae%x00%B", pushed, "--",
+    fields = git("log", "-1", "--format=%H%x00%an%x00%ae%x00%B", f"{pushed}^{{commit}}", "--",
                  cwd=lab / REPOSITORY).split("\0")
     sha, name, email, message = fields
     return Commit("tag" if ref.startswith("refs/tags/") else "push", ref, sha, before,
@@ -51,12 +60,25 @@ def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
 
 
 def _create_pushed_build(lab: Path, before: str, pushed: str, ref: str) -> Build | None:
+    missing = "it names no commit"
     try:
         commit = read_commit(lab, ref, pushed, before)
-        return create_build(lab, commit, drone_file(lab, commit))
+        missing = "the commit has no .drone.yml"
+        text = drone_file(lab, commit)
     except GitError:
-        print(f"{ref.split('/', 2)[2]}: the commit has no .drone.yml, so nothing runs")
+        print(f"{ref.split('/', 2)[2]}: {missing}, so nothing runs")
         return None
+    if findings := _lint_commit(lab, commit, text):
+        print(findings_text(findings))
+    return create_build(lab, commit, text)
+
+
+def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
+    files = git("ls-tree", "-r", "-z", "--name-only", commit.sha, cwd=lab / REPOSITORY)
+    with TemporaryDirectory() as folder:
+        known = write_requirements(lab, commit.sha, Path(folder))
+        requirements = requirements_hash(Path(folder)) if known else ""
+    return lint(text, files=files.split("\0"), requirements=requirements)
 
 
 def create_build(lab: Path, commit: Commit, text: str, parent: int = 0) -> Build | None:
@@ -75,6 +97,10 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0) -> Build
     except FileError as error:
         build = builds.create(commit, [], time(), status=ERROR, error=str(error), parent=parent)
         print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
+    except OSError as error:
+        print(f"{commit.ref}: nothing runs, because no build could be recorded: {error.strerror}\n"
+              "Put that right, and push again with --force")
+        return None
     # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
     git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
     return build
@@ -89,12 +115,17 @@ def _nothing_triggered(text: str, commit: Commit) -> str:
 
 def start(lab: Path, build: Build) -> None:
     """Run the build in a process of its own, which no terminal can end."""
+    builds = Builds(lab)
+    held = builds.held_file(build.number)
     sys.stdout.flush()
     if os.fork():
+        builds.let_go(build.number)
         return
     os.setsid()
-    os.closerange(3, 256)  # a pipe of the push that stays open would hold the push
-    log = os.open(Builds(lab).log(build.number), os.O_WRONLY | os.O_APPEND)
+    adopt_orphans()
+    os.closerange(3, held)  # a pipe of the push that stays open would hold the push
+    os.closerange(held + 1, 256)
+    log = os.open(builds.log(build.number), os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
@@ -102,20 +133,21 @@ def start(lab: Path, build: Build) -> None:
         BuildRun(lab, build).run()
     except BaseException:
         traceback.print_exc()  # into the build's log
+    end_all_below()
     os._exit(0)
 
 
 def follow(lab: Path, number: int) -> Build:
     """Print the log of a build until the build ends; return the build."""
     builds = Builds(lab)
-    with builds.log(number).open("rb") as log:
+    with builds.open_log(number) as log:
         while True:
             build = builds.load(number)
+            if build.error == INTERRUPTED:
+                end_interrupted(lab)
             while chunk := log.read(65536):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.flush()
             if build.status in FINAL:
                 return build
-            if not builds.is_held(number):
-                builds.end_interrupted(time())
             sleep(0.05)

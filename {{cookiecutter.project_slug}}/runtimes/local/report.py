@@ -8,6 +8,7 @@ import click
 
 from local.builds import Build, PipelineRecord
 from local.environment import Environment
+from local.lint import Finding
 from local.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
 
 Row = tuple[str, ...]
@@ -60,6 +61,13 @@ def environment_table(environments: Iterable[Environment], now: float) -> str:
     rows: list[Row] = [("environment", "size", "last used")]
     rows += [(each.name, f"{each.size / 1e6:.0f} MB", _day(each.used)) for each in environments]
     return table(rows)
+
+
+def findings_text(findings: Iterable[Finding]) -> str:
+    """Return a line for each finding, as compilers write them."""
+    return "\n".join(f".drone.yml:{each.line}: "
+                     + click.style(each.level, fg="red" if each.level == "error" else "yellow")
+                     + f": {each.text}" for each in findings)
 
 
 def table(rows: list[Row]) -> str:

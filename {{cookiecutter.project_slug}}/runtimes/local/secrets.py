@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from local.pipeline import Secret
@@ -43,15 +43,27 @@ def look_up_secrets(environment: Mapping[str, str | Secret],
     return values, used
 
 
-def make_mask(secrets: Iterable[str]) -> Callable[[bytes], bytes]:
-    """Return a function that replaces every line of every secret by six stars.
+class Mask:
+    """Replaces every part of a secret by six stars."""
 
-    Parts of one byte are left alone; the longest part wins where one begins another.
-    """
-    parts = {part.strip() for secret in secrets for part in secret.split("\n")}
-    long_enough = sorted((part.encode() for part in parts if len(part.encode()) > 1),
-                         key=len, reverse=True)
-    if not long_enough:
-        return lambda line: line
-    pattern = re.compile(b"|".join(map(re.escape, long_enough)))
-    return lambda line: pattern.sub(_MASK, line)
+    def __init__(self, parts: Iterable[bytes]) -> None:
+        by_length = sorted(parts, key=len, reverse=True)  # where one begins another, it wins
+        self._longest = len(by_length[0]) if by_length else 0
+        self._pattern = re.compile(b"|".join(map(re.escape, by_length)))
+
+    def __call__(self, text: bytes) -> bytes:
+        return self._pattern.sub(_MASK, text) if self._longest else text
+
+    def safe_end(self, text: bytes) -> int:
+        """Return where `text`, whose line goes on, can be cut without cutting a secret."""
+        end = len(text) - max(self._longest - 1, 0)
+        for found in self._pattern.finditer(text) if self._longest else ():
+            if found.start() < end < found.end():
+                return found.end()
+        return end
+
+
+def make_mask(secrets: Iterable[str]) -> Mask:
+    """Return the mask for every line of every secret; parts of one byte are left alone."""
+    parts = {part.strip().encode() for secret in secrets for part in secret.split("\n")}
+    return Mask(part for part in parts if len(part) > 1)

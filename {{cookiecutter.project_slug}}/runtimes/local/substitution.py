@@ -6,47 +6,73 @@ from collections.abc import Mapping
 
 from local.script import go_quote
 
+_PLAIN = r"[^$\\/:}]+|."
+
 
 class SubstitutionError(ValueError):
     """The text holds a `${…}` that Drone cannot read; the message is Drone's."""
 
+    line = 0  # where it is, once known
+
 
 def substitute(text: str, variables: Mapping[str, str]) -> str:
     """Replace every `${…}` of `text`; an unknown name is empty, `$$` is `$`, `\\\\` is `\\`."""
-    replaced, _ = _Reader(text, variables).text(stop="")
-    return replaced
+    return _Reader(text, variables).read()
+
+
+def used_names(text: str) -> list[tuple[int, str]]:
+    """Return the line and the name of every `${NAME…}`. Raises SubstitutionError with its line."""
+    reader = _Reader(text, {})
+    reader.read()
+    found, line, before = [], 1, 0
+    for position, name in reader.names:
+        line += text.count("\n", before, position)
+        before = position
+        found.append((line, name))
+    return found
 
 
 class _Reader:
     """Reads a text from left to right, once."""
 
     def __init__(self, text: str, variables: Mapping[str, str]) -> None:
-        self.rest, self.variables = text, variables
+        self.whole, self.variables = text, variables
+        self.at = self.begin = 0  # what is read next, and where the newest `${` is
+        self.names: list[tuple[int, str]] = []
+
+    def read(self) -> str:
+        """Read all of the text. Raises SubstitutionError."""
+        try:
+            return self.text(stop="")[0]
+        except RecursionError:
+            error = SubstitutionError("`${…}` in `${…}` too deep: not supported on this machine")
+        except SubstitutionError as caught:
+            error = caught
+        error.line = self.whole.count("\n", 0, self.begin) + 1
+        raise error
 
     def text(self, stop: str) -> tuple[str, str]:
         """Read up to one of the characters in `stop`; return what it says and that character."""
         parts = []
-        while self.rest:
-            if self.rest[0] in stop:
-                return "".join(parts), self.rest[0]
-            if self.rest.startswith("${"):
-                self.rest = self.rest[2:]
-                parts.append(self.expression())
-            elif self.rest[:2] in ("$$", "\\\\", "\\/"):
-                parts.append(self.rest[1])
-                self.rest = self.rest[2:]
+        while self.at < len(self.whole):
+            two = self.whole[self.at:self.at + 2]
+            if two[0] in stop:
+                return "".join(parts), two[0]
+            if two in ("${", "$$", "\\\\", "\\/"):
+                self.at += 2
+                parts.append(self.expression() if two == "${" else two[1])
             else:
-                plain = re.match(r"[^$\\/:}]+|.", self.rest, re.DOTALL)[0]
-                parts.append(plain)
-                self.rest = self.rest[len(plain):]
+                parts.append(self.take(_PLAIN))
         return "".join(parts), ""
 
     def expression(self) -> str:
         """Read what follows `${`, up to and with its `}`."""
+        self.begin = self.at
         length = self.take("#")
         name = self.take(r"\w+")
         if not name:
             raise SubstitutionError("unable to parse variable name")
+        self.names.append((self.begin, name))
         value = self.variables.get(name, "")
         if "\n" in value:
             value = go_quote(value)
@@ -84,10 +110,10 @@ class _Reader:
         return argument
 
     def take(self, pattern: str) -> str:
-        found = re.match(pattern, self.rest)
+        found = re.compile(pattern, re.DOTALL).match(self.whole, self.at)
         if not found:
             return ""
-        self.rest = self.rest[found.end():]
+        self.at = found.end()
         return found[0]
 
 

@@ -1,0 +1,348 @@
+"""Nothing is lost: what each accident does to a build, with real git and real processes."""
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import GIT_VARIABLES, PIPELINE, RUNTIMES, Lab, wait_for
+from .test_process import is_alive
+
+ECHO = "steps: [{name: a, image: x, commands: [echo $DRONE_TAG.]}]\n"
+TRACKING = """\
+import os, sys
+from pathlib import Path
+Path(os.environ["LAB_STATE"]).parent.joinpath("called").write_text(" ".join(sys.argv[1:]))
+"""
+
+
+def push(lab: Lab, *arguments: str, shown=subprocess.DEVNULL) -> subprocess.Popen:
+    """Start a push."""
+    return subprocess.Popen(["git", "push", *arguments], cwd=lab.path, text=True,
+                            env={**os.environ, **GIT_VARIABLES}, stdout=shown,
+                            stderr=subprocess.STDOUT)
+
+
+def kill_runner(lab: Lab, number: int = 1) -> None:
+    """Kill the process that runs a build."""
+    os.kill(int((lab.path / f".lab/builds/{number}/held").read_text()), signal.SIGKILL)
+
+
+def folder(lab: Lab, number: int) -> Path:
+    """Return the folder of a build."""
+    return lab.path / ".lab" / "builds" / str(number)
+
+
+def test_a_build_is_on_disk_before_its_first_step(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps: [{name: a, image: x, commands: ["cat ../../../build.json", "cat ../../../held"]}]
+        """, PIPELINE + "clone: {disable: true}\n")
+    shown = lab.push_tag("exp-1")
+    assert '[a] {"number": 1, ' in shown and '"status": "running"' in shown
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_killed_runner_leaves_nothing_behind(lab: Lab) -> None:
+    lab.write("requirements.txt", "")
+    lab.write("lab/lib/__init__.py", "")
+    lab.write("lab/lib/tracking.py", TRACKING)
+    two = PIPELINE.replace("exp\n", "two\n")
+    head = f"{PIPELINE}steps: []\n---\n{two}depends_on: [exp]\n"
+    lab.pipeline("""\
+        steps:
+        - name: a
+          image: x
+          commands: ["setsid sh -c 'echo $$$$ > $LAB_STATE.pid; sleep 99' &", sleep 99]
+        - {name: b, image: x, commands: [echo never]}
+        """, head)
+    lab.git("tag", "exp-1")
+    with (lab.path.parent / "shown").open("w+") as shown:
+        process = push(lab, "-q", "origin", "exp-1", shown=shown)
+        wait_for(lambda: (lab.path / ".lab/state.pid").exists())
+        kill_runner(lab)
+        process.wait(30)
+        assert "remote: error: interrupted" in (shown.seek(0), shown.read())[1]
+    build = lab.build()
+    assert (build.status, build.error) == ("error", "interrupted") and build.finished
+    assert [(each.status, each.error) for each in build.pipelines] == [
+        ("success", ""), ("error", "interrupted")]
+    assert [(step.name, step.status) for step in build.pipelines[1].steps] == [
+        ("clone", "success"), ("a", "error"), ("b", "skipped")]
+    assert '"running"' not in (folder(lab, 1) / "build.json").read_text()
+    assert not (folder(lab, 1) / "work").exists()
+    assert not is_alive(lab.path / ".lab/state.pid")
+    assert (lab.path / ".lab/called").read_text() == "kill --build 1"
+    assert lab.lab("logs", "1").stdout.endswith("error: interrupted\n")
+    assert "[a] exp-2." in _push_echo(lab, "exp-2")
+
+
+def _push_echo(lab: Lab, tag: str) -> str:
+    lab.pipeline(ECHO)
+    return lab.push_tag(tag)
+
+
+def test_a_build_that_never_started_is_interrupted(lab: Lab) -> None:
+    from local.builds import Builds
+    lab.pipeline(ECHO)
+    lab.push_tag("exp-1")
+    create = (f"import sys; sys.path.insert(0, {str(RUNTIMES)!r})\nfrom pathlib import Path\n"
+              "from local.builds import Builds\nbuilds = Builds(Path(sys.argv[1]))\n"
+              "builds.create(builds.load(1).commit, ['exp'], 1e9)\n"
+              "print(builds.load(2).status)\n")
+    assert lab.run(sys.executable, "-c", create, str(lab.path)).stdout == "pending\n"
+    assert (lab.build(2).status, lab.build(2).error) == ("error", "interrupted")
+    assert "error: interrupted" in lab.lab("builds").stdout.splitlines()[1]
+    assert lab.build(2).pipelines[0].status == "skipped"
+    assert Builds(lab.path).recorded(2).status == "error"
+
+
+DAMAGES = {
+    "an empty record": lambda path: (path / "build.json").write_text(""),
+    "half a record": lambda path: (path / "build.json").write_text('{"number": 1, "comm'),
+    "garbage": lambda path: (path / "build.json").write_bytes(os.urandom(500)),
+    "zeros": lambda path: (path / "build.json").write_bytes(b"\0" * 500),
+    "another record": lambda path: (path / "build.json").write_text('{"pipelines": [], "x": 1}'),
+    "a list": lambda path: (path / "build.json").write_text("[1]"),
+    "no record": lambda path: (path / "build.json").unlink(),
+    "an empty folder": lambda path: [shutil.rmtree(path), path.mkdir()],
+    "half a new record": lambda path: (path / "build.new").write_text("{"),
+    "no log": lambda path: (path / "log").unlink(),
+    "a holder that is gone": lambda path: (path / "held").write_text("1\n"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_power_cut_hides_no_build_and_stops_none(lab: Lab, damage: str) -> None:
+    lab.pipeline(ECHO)
+    lab.push_tag("exp-1")
+    DAMAGES[damage](folder(lab, 1))
+    listed = lab.lab("builds").stdout.splitlines()
+    assert listed[1].startswith("1 ")
+    lost = damage not in ("half a new record", "no log", "a holder that is gone")
+    assert ("error: its record is damaged" if lost else "success") in listed[1]
+    assert "[a] exp-2." in lab.push_tag("exp-2") and lab.build(2).status == "success"
+    logs = lab.lab("logs", "1")
+    assert "Traceback" not in logs.stdout
+    for command in (["status"], ["builds", "--json"], ["cancel", "1"]):
+        assert "Traceback" not in lab.lab(*command).stdout
+
+
+def test_a_folder_that_was_not_yet_a_build_is_none(lab: Lab) -> None:
+    lab.pipeline(ECHO)
+    (lab.path / ".lab/builds/new-0123").mkdir(parents=True)
+    assert "[a] exp-1." in lab.push_tag("exp-1") and lab.build(1).status == "success"
+
+
+@pytest.fixture
+def small_disk(lab: Lab):
+    """Put `.lab` of a lab on a disk of its own that holds 3 MB."""
+    state, aside = lab.path / ".lab", lab.path / "aside"
+    state.rename(aside)
+    state.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", state],
+                      capture_output=True).returncode:
+        pytest.skip("only root can mount a small disk")
+    shutil.copytree(aside, state, dirs_exist_ok=True)
+    shutil.rmtree(aside)
+    yield state
+    subprocess.run(["umount", "--lazy", state], check=True)
+
+
+FILL = "dd if=/dev/zero of={} bs=4k 2> /dev/null || echo full"
+
+
+def test_a_disk_that_a_step_fills(lab: Lab, small_disk: Path) -> None:
+    lab.pipeline(f"steps: [{{name: a, image: x, commands: ['{FILL.format('big')}; exit 3', "
+                 "echo never]}]\n")
+    lab.push_tag("exp-1")
+    assert lab.build().status == "failure" and lab.steps()["a"] == "failure"
+    assert lab.build().pipelines[0].steps[1].exit_code == 3
+    assert "[a] exp-2." in _push_echo(lab, "exp-2")  # what filled it went with the workspace
+
+
+def test_a_disk_that_is_full_for_the_log(lab: Lab, small_disk: Path) -> None:
+    full = FILL.format(small_disk / "big")
+    lab.pipeline(f"steps: [{{name: a, image: x, commands: ['{full}', yes | head -c 9999999]}}]\n")
+    lab.push_tag("exp-1")
+    assert lab.build().status == "error" and lab.build().error in (
+        "the log could not be written: No space left on device", "interrupted")
+    lab.pipeline(ECHO)
+    lab.git("tag", "exp-2")
+    lab.git("push", "origin", "main")
+    lab.run("sh", "-c", full)
+    assert lab.build().error[:20] in lab.lab("builds").stdout
+    refused = lab.run("git", "push", "origin", "exp-2")
+    assert refused.returncode == 1 or "no build could be recorded" in refused.stdout
+    again = lab.lab("restart", "1")
+    assert again.returncode == 1 and "recorded: No space left on device" in again.stdout
+    assert lab.build(2) is None and not list((small_disk / "builds").glob("new-*"))
+    (small_disk / "big").unlink()
+    assert "[a] exp-2." in lab.push_tag("exp-2") and lab.build(2).status == "success"
+
+
+def test_a_log_that_is_not_whole_is_no_success(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [yes | head -c 900000, echo x > done]},"
+                 "{name: b, image: x, commands: [test -e done]}]\n")
+    lab.git("tag", "exp-1")
+    lab.run("bash", "-c", "ulimit -f 500; git push origin exp-1")
+    assert lab.steps() == {"clone": "success", "a": "success", "b": "success"}
+    assert lab.build().status == "error"
+    assert lab.build().error == "the log could not be written: File too large"
+
+
+def test_two_pushes_in_the_same_second(lab: Lab, tmp_path: Path) -> None:
+    lab.pipeline(ECHO)
+    lab.git("push", "origin", "main")
+    clones = [Lab(tmp_path / f"clone-{number}") for number in range(4)]
+    for number, each in enumerate(clones):
+        lab.git("clone", "-q", str(lab.path / ".lab/origin.git"), str(each.path))
+        each.git("commit", "-q", "--allow-empty", "-m", f"Commit {number}")
+        each.git("tag", f"exp-{number}")
+    for process in [push(each, "origin", f"exp-{number}") for number, each in enumerate(clones)]:
+        assert process.wait(60) == 0
+    builds = {lab.build(number).name: lab.build(number) for number in (1, 2, 3, 4)}
+    for number, each in enumerate(clones):
+        build = builds[f"exp-{number}"]
+        assert (build.status, build.commit.sha) == ("success", each.git("rev-parse", "HEAD"))
+
+
+def test_a_tag_that_is_pushed_again_while_it_runs(lab: Lab) -> None:
+    slow = "steps: [{name: a, image: x, commands: [test -e ../go || sleep 1, git log -1]}]\n"
+    lab.pipeline(slow)
+    lab.git("tag", "exp-1")
+    first, commit = push(lab, "origin", "exp-1"), lab.git("rev-parse", "HEAD")
+    wait_for(lambda: lab.build() and lab.build().status == "running")
+    lab.pipeline(slow + "# again\n")
+    lab.push_tag("exp-1")
+    first.wait(20)
+    for number, sha in ((1, commit), (2, lab.git("rev-parse", "HEAD"))):
+        assert (lab.build(number).status, lab.build(number).commit.sha) == ("success", sha)
+        assert f"[a] commit {sha}" in (folder(lab, number) / "log").read_text()
+
+
+def test_a_deleted_tag_keeps_the_commit_of_its_build(lab: Lab) -> None:
+    lab.pipeline(ECHO)
+    lab.push_tag("exp-1")
+    commit = lab.git("rev-parse", "HEAD")
+    assert "build" not in lab.git("push", "origin", ":refs/tags/exp-1")
+    assert lab.build(2) is None
+    for arguments in (["reflog", "expire", "--expire=now", "--all"], ["gc", "-q", "--prune=now"]):
+        lab.git("--git-dir", ".lab/origin.git", *arguments)
+    assert lab.git("--git-dir", ".lab/origin.git", "cat-file", "-t", commit) == "commit"
+    assert "[a] exp-1." in lab.lab("restart", "1").stdout
+
+
+def test_ten_tags_in_one_push_run_in_order_two_at_a_time(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [sleep 0.3]}]\n")
+    tags = [f"exp-{number}" for number in range(10)]
+    for tag in tags:
+        lab.git("tag", tag)
+    lab.git("push", "origin", *tags)
+    builds = [lab.build(number) for number in range(1, 11)]
+    assert [build.name for build in builds] == tags and lab.build(11) is None
+    assert {build.status for build in builds} == {"success"}
+    starts = [build.started for build in builds]
+    assert starts == sorted(starts)
+    for moment in starts:
+        assert sum(each.started <= moment < each.finished for each in builds) <= 2
+
+
+HEAD = PIPELINE.replace("ref: [refs/tags/exp-*]", "event: [tag]")
+
+
+@pytest.mark.parametrize("tag", [
+    "exp/deep/er", "it's", 'a"b', "$(touch${IFS}pwned)", "`touch${IFS}pwned`", "a;touch${IFS}b",
+    "a|b&c", "$HOME", "exp-ünï-日本-🦊", "x" * 200, "-v1", "%s%n", "{lab}", "--help",
+])
+def test_any_tag_is_a_name_and_nothing_else(lab: Lab, tag: str) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: ['printf \"%s|\" \"$DRONE_TAG\"']}]\n",
+                 HEAD)
+    lab.git("update-ref", f"refs/tags/{tag}", "HEAD")
+    lab.git("push", "origin", f"refs/tags/{tag}")
+    assert lab.build().name == tag and lab.build().status == "success"
+    log = lab.lab("logs", "1").stdout
+    assert f"[a] {tag}|" in log and log.startswith(f"build 1 · {tag} · ")
+    assert tag in lab.lab("builds").stdout
+    assert not list(lab.path.rglob("pwned"))
+
+
+def test_a_tag_that_is_no_text(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: ['echo \"$DRONE_TAG\" | od -c']}]\n", HEAD)
+    subprocess.run([b"git", b"tag", b"exp-\xff"], cwd=lab.path, check=True,
+                   env={**os.environ, **GIT_VARIABLES})
+    done = subprocess.run([b"git", b"push", b"origin", b"exp-\xff"], cwd=lab.path,
+                          env={**os.environ, **GIT_VARIABLES}, capture_output=True)
+    assert b"e   x   p   - 377" in done.stderr and lab.build().status == "success"
+    listed = subprocess.run([sys.executable, "runtimes/local", "builds"], cwd=lab.path,
+                            capture_output=True)
+    assert listed.returncode == 0 and b"exp-" in listed.stdout
+
+
+@pytest.mark.parametrize(("target", "reason"), [
+    ("HEAD^{tree}", "it names no commit"), ("HEAD:.gitignore", "it names no commit"),
+    ("HEAD~1", "the commit has no .drone.yml"),
+])
+def test_a_tag_on_something_else_runs_nothing(lab: Lab, target: str, reason: str) -> None:
+    lab.pipeline(ECHO)
+    lab.git("tag", "exp-1", target)
+    lab.git("tag", "-a", "exp-2", "-m", "Annotated", target)
+    shown = lab.git("push", "origin", "exp-1", "exp-2")
+    for tag in ("exp-1", "exp-2"):
+        assert f"{tag}: {reason}, so nothing runs" in shown
+    assert lab.build() is None
+
+
+def test_a_submodule_is_not_fetched(lab: Lab, make_lab) -> None:
+    other = make_lab("other")
+    lab.git("-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other.path),
+            "part")
+    lab.pipeline("steps: [{name: a, image: x, commands: "
+                 "['ls -A part | wc -l', cat .gitmodules]}]\n")
+    shown = lab.push_tag("exp-1")
+    assert "[a] 0" in shown and "path = part" in shown and lab.build().status == "success"
+
+
+def test_a_large_file_is_not_copied_twice(lab: Lab) -> None:
+    with (lab.path / "big.bin").open("wb") as file:
+        for _ in range(200):
+            file.write(os.urandom(1 << 20))
+    lab.pipeline("steps: [{name: a, image: x, commands: [wc -c big.bin, du -sm .git]}]\n")
+    lab.push_tag("exp-1")
+    log = (folder(lab, 1) / "log").read_text()
+    assert f"[a] {200 << 20} big.bin" in log
+    size = next(line for line in log.splitlines() if line.endswith("\t.git"))
+    assert int(size.removeprefix("[a] ").split()[0]) <= 2
+    clone = lab.build().pipelines[0].steps[0]
+    assert clone.finished - clone.started < 10
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_nothing_outlives_a_build(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - name: a
+          image: x
+          commands: ["env -i setsid sh -c 'echo $$$$ > $0; sleep 99' $LAB_STATE.pid > /dev/null &",
+                     sleep 0.5]
+        """)
+    lab.push_tag("exp-1")
+    assert lab.build().status == "success"
+    wait_for(lambda: not is_alive(lab.path / ".lab/state.pid"), 5)
+
+
+def test_a_push_that_is_killed_leaves_the_build_running(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [sleep 1, echo done]}]\n")
+    lab.git("tag", "exp-1")
+    process = push(lab, "origin", "exp-1")
+    wait_for(lambda: lab.build() and lab.build().status == "running")
+    process.kill()
+    wait_for(lambda: lab.build().status == "success")
+    started = time.monotonic()
+    assert "[a] done" in lab.lab("logs", "1", "--follow").stdout
+    assert time.monotonic() - started < 5

@@ -1,0 +1,133 @@
+"""What Drone accepts and nobody wants in `trigger`, `when` and `${…}`."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from local.conditions import BadPattern, Condition, Conditions, glob_match
+from local.documents import Fields
+from local.source import EVENTS, Source, Warnings, builds_of, sample_variables, steps_of
+from local.substitution import SubstitutionError, used_names
+
+
+def matches_everything(source: Source) -> Warnings:
+    """A condition in which Drone sees no pattern always holds."""
+    for place, name, condition in source.conditions:
+        inner = place.fields(name) if place.is_mapping(name) else ()
+        if not condition.include and not condition.exclude or any(
+                key not in ("include", "exclude") or not inner.is_list(key) for key in inner):
+            yield (place.line_of(name), f"Drone sees no pattern in (part of) `{name}`, so that "
+                   f"matches everything; write `{name}: [PATTERN]` or `{name}: {{include: "
+                   "[PATTERN], exclude: [PATTERN]}`")
+    for pipeline in source.pipelines:
+        trigger = pipeline.fields("trigger")
+        if not any(trigger.condition(name) != Condition() for name in Conditions.TRIGGER):
+            yield (pipeline.line_of("trigger"), "every push, tag and pull request starts this "
+                   "pipeline; add `trigger: {ref: [refs/tags/NAME-*]}`, or `event: [push, tag]` "
+                   "if you want it")
+
+
+def not_checked(source: Source) -> Warnings:
+    """These conditions are read and never looked at."""
+    triggers = [pipeline.fields("trigger") for pipeline in source.pipelines]
+    for place in (*triggers, *(step.fields("when") for step in source.steps)):
+        for name in ("paths", "instance") if place in triggers else ("paths",):
+            if name in place:
+                yield (place.line_of(name), f"Drone does not check `{name}` here; remove it, and "
+                       "use `ref` or `event`")
+
+
+def branch_with_tags(source: Source) -> Warnings:
+    """A condition on the branch never holds for a tag."""
+    for pipeline in source.kubernetes:
+        trigger = pipeline.fields("trigger")
+        explicit = trigger.condition("event").include or trigger.condition("ref").include
+        places = [trigger] if explicit and "tag" in builds_of(trigger) else []
+        if builds_of(trigger) == {"tag"}:
+            places += [step.fields("when") for step in steps_of(pipeline)]
+        for place in places:
+            branch = place.condition("branch")
+            if branch.include and not branch.match(""):
+                yield (place.line_of("branch"), "a tag has no branch, so `branch` never lets one "
+                       "through; remove `branch`, or give tags a pipeline of their own")
+
+
+def bad_patterns(source: Source) -> Warnings:
+    """A pattern that Drone cannot read matches nothing."""
+    for place, name, pattern in _patterns(source):
+        if "[!" in pattern:
+            yield (place.line_of(name), f"`{pattern}`: `[!…]` is no negation in Drone; write "
+                   "`[^…]`, or use `exclude`")
+        elif not _is_pattern(pattern):
+            yield (place.line_of(name), f"`{pattern}` is no pattern of Drone's, so it matches "
+                   "nothing; close every `[` and `{`, and write no `/` inside `{…}`")
+
+
+def star_and_slash(source: Source) -> Warnings:
+    """`*` stops at a `/`, and so does `**` beside other characters."""
+    for place, name, pattern in _patterns(source):
+        parts = pattern.split("/")
+        if any("**" in part and part != "**" for part in parts):
+            yield (place.line_of(name), f"`{pattern}`: `**` crosses `/` only between two `/`, here "
+                   "it is `*`; write `*`, or `/**` for all below")
+        elif name in ("branch", "ref") and pattern in ("*", "refs/*", "refs/tags/*",
+                                                       "refs/heads/*"):
+            yield (place.line_of(name), f"`{pattern}`: `*` does not cross `/`, so `{pattern[:-1]}"
+                   f"a/b` is not matched; write `{pattern}*`")
+
+
+def matches_nothing(source: Source) -> Warnings:
+    """A ref begins with `refs/`; events and statuses have fixed names."""
+    known = {"event": EVENTS, "status": ("success", "failure")}
+    for place, name, pattern in _patterns(source):
+        first, known_here = pattern.split("/")[0], known.get(name, ())
+        if name == "ref" and first != "**" and not Condition((first,)).match("refs"):
+            yield (place.line_of(name), f"`{pattern}` matches no ref: that of a tag is "
+                   f"refs/tags/NAME; write `refs/tags/{pattern}`")
+        if known_here and not any(map(Condition((pattern,)).match, known_here)):
+            near = get_close_matches(pattern, known_here, 1)
+            yield (place.line_of(name), f"`{name}` is never `{pattern}`; write "
+                   + (f"`{near[0]}`" if near else f"one of {', '.join(known_here)}"))
+
+
+def emptied_variables(source: Source) -> Warnings:
+    """Drone replaces what it does not know by nothing, also what was meant for the shell."""
+    try:
+        names = used_names(source.text)
+    except SubstitutionError:
+        return  # an error, which says more
+    lines = source.text.split("\n")
+    for line, name in names:
+        owner = [document.fields for document in source.documents if document.line <= line][-1:]
+        known, others = _variables_of(owner[0].fields("trigger")) if owner else ({}, False)
+        if name in known or lines[line - 1].lstrip().startswith("#") or (
+                others and name.startswith(("DRONE_", "CI_"))):
+            continue
+        near = get_close_matches(name, known, 1, 0.8)
+        fix = f"write `${{{near[0]}}}`" if near else (
+            f"for the shell's variable write `$${{{name}}}` or `${name}`")
+        yield line, (f"Drone has no variable {name} here, so `${{{name}}}` is empty and "
+                     f"`${{{name}:-x}}` always x; {fix}")
+
+
+def _variables_of(trigger: Fields) -> tuple[dict[str, str], bool]:
+    """Return the variables that builds of a trigger have; and True if these are not all."""
+    builds = builds_of(trigger)
+    known: dict[str, str] = {}
+    for event in {"tag", "push"} & builds or {"tag", "push"}:
+        known |= sample_variables(event)
+    return known, bool(trigger.condition("event").include and builds - {"tag", "push"})
+
+
+def _patterns(source: Source) -> Iterator[tuple[Fields, str, str]]:
+    for place, name, condition in source.conditions:
+        for pattern in filter(None, (*condition.include, *condition.exclude)):
+            yield place, name, pattern
+
+
+def _is_pattern(pattern: str) -> bool:
+    try:
+        glob_match(pattern, pattern)
+    except BadPattern:
+        return False
+    return True

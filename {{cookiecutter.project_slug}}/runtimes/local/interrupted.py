@@ -1,0 +1,47 @@
+"""Ends what a runner left when it died: its processes, its files, its MLflow runs, its record."""
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from local.builds import INTERRUPTED, Builds, interrupted
+from local.children import end_all_with
+from local.environment import environment_path
+from local.outcome import FINAL
+
+
+def end_interrupted(lab: Path) -> None:
+    """Record as `error: interrupted` each build that nothing works on any more."""
+    builds = Builds(lab)
+    for number in builds.numbers():
+        build = builds.recorded(number)
+        if build and build.status not in FINAL and not builds.is_held(number):
+            try:
+                _end(builds, number)
+            except OSError:  # a full disk: the next command tries again
+                pass
+
+
+def _end(builds: Builds, number: int) -> None:
+    with builds.held(number):
+        build = builds.recorded(number)
+        if build is None or build.status in FINAL:  # it ended, or another command was faster
+            return
+        folder = builds.folder(number)
+        build = interrupted(build, builds.log(number))
+        end_all_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        _end_runs(builds.lab, folder, number)
+        builds.save(build)
+        with builds.log(number).open("a", encoding="utf-8") as log:
+            print(f"error: {INTERRUPTED}", file=log)
+
+
+def _end_runs(lab: Path, folder: Path, number: int) -> None:
+    """Let the lab end the MLflow runs that the build left running."""
+    from local.build_run import run_in_lab
+    if (folder / "requirements.txt").exists() and (lab / "lab/lib/tracking.py").exists():
+        environment = environment_path(folder)
+        if (environment / "ready").exists():
+            run_in_lab(lab, folder, environment, "-m", "lib.tracking", "kill",
+                       "--build", str(number))

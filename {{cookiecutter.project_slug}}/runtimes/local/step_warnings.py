@@ -1,0 +1,177 @@
+"""What Drone accepts and nobody wants: one rule a function, each with the fix in its words."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from difflib import get_close_matches
+
+from local.commands_read import paths_in, simple_commands
+from local.condition_warnings import (bad_patterns, branch_with_tags, emptied_variables,
+                                      matches_everything, matches_nothing, not_checked,
+                                      star_and_slash)
+from local.documents import Fields
+from local.schema import PIPELINE, Schema
+from local.source import Source, Warnings
+
+_TYPES = ("kubernetes", "docker", "exec", "ssh", "vm", "digitalocean", "macstadium")
+_MEANT = {"tag": "ref", "tags": "ref", "refs": "ref", "on": "trigger", "only": "trigger",
+          "env": "environment", "variables": "environment", "secrets": "environment",
+          "script": "commands", "run": "commands", "cmd": "commands", "needs": "depends_on",
+          "if": "when", "with": "settings", "mem": "memory", "matrix": "steps"}
+_EXAMPLES = {"ref": "ref: [refs/tags/NAME-*]", "environment": "environment: {NAME: {from_secret: "
+             "name}}", "depends_on": "depends_on: [name]", "commands": "commands: [python x.py]"}
+_PYTHON = re.compile(r"\b(python[0-9.]*|pytest)\b")
+
+
+def no_type(source: Source) -> Warnings:
+    """Without a type Drone takes a pipeline for Docker's."""
+    for pipeline in source.pipelines:
+        kind = pipeline.text("type")
+        if kind not in _TYPES:
+            found = f"no runner takes `type: {kind}`" if kind else "without `type` it is Docker's"
+            yield pipeline.line_of("type"), f"{found}; write `type: kubernetes`"
+
+
+def unknown_keys(source: Source) -> Warnings:
+    """What Drone does not know it ignores."""
+    lines = source.text.split("\n")
+    for pipeline in source.kubernetes:
+        for line, name, known in _unknown_keys(pipeline, PIPELINE):
+            if name[:2] != "x-" and name[:1] not in "._" and not re.search(
+                    r":\s*&", lines[line - 1]):  # what holds an anchor is meant for others
+                yield line, f"Drone ignores `{name}`; {_did_you_mean(name, known)}"
+
+
+def _unknown_keys(fields: Fields, schema: Schema) -> Iterator[tuple[int, str, Schema]]:
+    for name in fields:
+        kind = schema.get(name)
+        if kind is None and name != "ports":  # which documents a service and does no harm
+            yield fields.line_of(name), name, schema
+        if isinstance(kind, dict):
+            yield from _unknown_keys(fields.fields(name), kind)
+        if isinstance(kind, list):
+            for item in fields.items(name):
+                yield from _unknown_keys(item, kind[0])
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
+    near = _MEANT.get(name.lower(), "")
+    if near not in known:
+        near = next(iter(get_close_matches(name.lower(), known, 1, 0.7)), "")
+    return f"did you mean `{_EXAMPLES.get(near, near)}`?" if near else (
+        f"remove it, or write one of: {', '.join(sorted(known))}")
+
+
+def odd_cpu(source: Source) -> Warnings:
+    """`cpu` counts whole thousandths of a core."""
+    for place in (*source.kubernetes, *source.steps):
+        for amounts in map(place.fields("resources").fields, ("requests", "limits")):
+            text = amounts.text("cpu")
+            if re.fullmatch(r"[0-9]+\.[0-9]*|\.[0-9]+|[1-9]", text):
+                yield (amounts.line_of("cpu"), f"`cpu: {text}` counts thousandths of a core, whole "
+                       f"ones; write `cpu: {float(text) * 1000:.0f}` for {text} cores")
+
+
+def ignored_requests(source: Source) -> Warnings:
+    """Only a whole pipeline can request."""
+    for step in source.steps:
+        resources = step.fields("resources")
+        if "requests" in resources:
+            yield (resources.line_of("requests"), "Drone ignores what a step requests; move it to "
+                   "`resources: {requests: …}` of the pipeline, or write `limits` here")
+
+
+def sudden_graph(source: Source) -> Warnings:
+    """One `depends_on` ends the order of the file for all steps."""
+    for pipeline in source.kubernetes:
+        steps = [step for step in pipeline.items("steps") if not step.boolean("detach")]
+        needed = {name for step in steps for name in step.texts("depends_on")}
+        roots = [step for step in steps if not step.texts("depends_on")]
+        meant = roots == steps[:len(roots)] and all(step.text("name") in needed for step in roots)
+        if len(steps) > len(roots) > 1 and not meant:
+            line = min(step.line_of("depends_on") for step in steps if step.texts("depends_on"))
+            yield (line, "one `depends_on` ends the order of the file for all steps: "
+                   + ", ".join(step.text("name") for step in roots) + " start at once; give each "
+                   "step a `depends_on`, `[clone]` to those that should start at once")
+
+
+def unknown_secrets(source: Source) -> Warnings:
+    """A secret that exists nowhere is an empty variable."""
+    if source.secrets is None:
+        return
+    known = {name.lower() for name in source.secrets} | {
+        document.fields.text("name").lower() for document in source.documents
+        if document.fields.text("kind") == "secret"}
+    for step in source.steps:
+        for place in (step.fields("environment"), step.fields("settings")):
+            for name in place:
+                secret = place.fields(name).text("from_secret") if place.is_mapping(name) else ""
+                if secret and secret.lower() not in known:
+                    yield (place.line_of(name), f"there is no secret `{secret}`, which leaves "
+                           f"{name} empty; write `{secret} = \"VALUE\"` in .lab/secrets.toml")
+
+
+def image_without_tag(source: Source) -> Warnings:
+    """Without a tag an image is another one tomorrow."""
+    for step in source.steps:
+        image = step.text("image")
+        tag = image.rpartition("/")[2].partition(":")[2]
+        if image and "@" not in image and "${" not in image and tag in ("", "latest"):
+            yield (step.line_of("image"), f"`{image}` is another image whenever it is built anew; "
+                   "write the tag of one version, `image: NAME:TAG`")
+
+
+def differing_images(source: Source) -> Warnings:
+    """Here all steps of a pipeline have one environment; on the cluster each has its image."""
+    for pipeline in source.kubernetes:
+        steps = [step for step in pipeline.items("steps") if _uses_python(step)]
+        for step in steps[1:]:
+            if step.text("image") != steps[0].text("image"):
+                yield (step.line_of("image"), f"the step `{steps[0].text('name')}` has another "
+                       "image, while here all steps have the packages of requirements.txt; write "
+                       f"`image: {steps[0].text('image')}`")
+
+
+def image_of_other_requirements(source: Source) -> Warnings:
+    """The image's tag carries the hash of the requirements that it was built from."""
+    for step in filter(_uses_python, source.steps):
+        image = step.text("image")
+        if image and "${" not in image and source.requirements not in image:
+            yield (step.line_of("image"), f"`{image}` was not built from this requirements.txt; "
+                   f"build that image and give it, here too, the tag `:{source.requirements}`")
+
+
+def missing_paths(source: Source) -> Warnings:
+    """A step finds only what was committed."""
+    if source.files is None:
+        return
+    files = set(source.files)
+    folders = {file[:index] for file in files for index, sign in enumerate(file) if sign == "/"}
+    for step in source.steps:
+        for line, path in paths_in(step.text_lines("commands"), step.text("working_dir")):
+            if path not in files and path not in folders:
+                near = get_close_matches(path, files, 1)
+                yield (line, f"`{path}` is not in the commit; " + (
+                    f"did you mean `{near[0]}`?" if near else "git add and commit it"))
+
+
+def exit_code_2(source: Source) -> Warnings:
+    """A cluster takes exit code 2 for a fault of its own: it waits a minute, then says `error`."""
+    for step in source.steps:
+        for line, command in step.text_lines("commands"):
+            for words in () if "||" in command else simple_commands(command):
+                name = words[2] if words[1:2] == ["-m"] and words[2:] else words[0]
+                if name.rpartition("/")[2] in ("pytest", "make"):
+                    yield (line, f"a failing `{name}` exits with 2, which the cluster takes for a "
+                           f"fault of its own; write `{name} … || exit 1`")
+
+
+def _uses_python(step: Fields) -> bool:
+    return any(_PYTHON.search(command) for command in step.texts("commands"))
+
+
+WARNINGS: tuple[Callable[[Source], Warnings], ...] = (
+    no_type, unknown_keys, matches_everything, not_checked, branch_with_tags, bad_patterns,
+    star_and_slash, matches_nothing, emptied_variables, odd_cpu, ignored_requests, sudden_graph,
+    unknown_secrets, image_without_tag, differing_images, image_of_other_requirements,
+    missing_paths, exit_code_2)

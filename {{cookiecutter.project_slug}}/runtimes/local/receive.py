@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep, time
 
+import click
+
 from local.build_run import BuildRun, drone_event, drone_file
 from local.builds import INTERRUPTED, Build, Builds
 from local.children import adopt_orphans, end_all_below
@@ -69,7 +71,7 @@ def _create_pushed_build(lab: Path, before: str, pushed: str, ref: str) -> Build
         print(f"{ref.split('/', 2)[2]}: {missing}, so nothing runs")
         return None
     if findings := _lint_commit(lab, commit, text):
-        print(findings_text(findings))
+        click.echo(findings_text(findings))  # without colours, since this is no terminal
     return create_build(lab, commit, text)
 
 

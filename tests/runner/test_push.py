@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 
-import pytest
-
 from .conftest import GIT_VARIABLES, PIPELINE, Lab, wait_for
 
 
@@ -164,39 +162,6 @@ def test_secrets_are_given_and_hidden(lab: Lab) -> None:
     assert "hunter2" not in shown + lab.lab("logs", "2").stdout
 
 
-@pytest.mark.parametrize(("steps", "named"), [
-    ("services: [{name: db, image: redis}]\nsteps: []\n", "step `db`: no `commands`"),
-    ("steps: [{name: a, image: plugins/s3, settings: {x: 1}}]\n", "no `commands`"),
-    ("steps: [{name: a, image: x, commands: [x], volumes: [{name: v, path: /v}]}]\n", "`volumes`"),
-    ("steps: [{name: a, image: x, commands: [x], user: 0, group: 7}]\n", "`group`"),
-])
-def test_what_cannot_run_here_is_refused_by_name(lab: Lab, steps: str, named: str) -> None:
-    lab.pipeline(steps)
-    shown = lab.push_tag("exp-1")
-    assert named in shown and "line 6" in shown and "the team's server" in shown
-    assert lab.build().status == "error" and lab.build().pipelines[0].steps == ()
-
-
-def test_what_is_not_triggered_blocks_nothing(lab: Lab) -> None:
-    image = PIPELINE.replace("exp", "image") + "steps: [{name: p, image: plugins/docker}]\n"
-    runs = PIPELINE + "steps: [{name: a, image: x, commands: [echo runs]}]\n"
-    lab.pipeline("", f"{image}---\n{runs}")
-    assert "[a] runs" in lab.push_tag("exp-1")
-
-
-@pytest.mark.parametrize(("text", "message"), [
-    ("# comment\n---\n" + PIPELINE, "missing kind attribute"),
-    (PIPELINE + "steps: [", "yaml: line"),
-    (PIPELINE + "steps: [{name: a, image: x, commands: make}]\n", "line 6: cannot unmarshal"),
-    (PIPELINE + "---\n" + PIPELINE, "duplicate pipeline names"),
-    (PIPELINE + "depends_on: [later]\n", "invalid or unknown pipeline dependency"),
-])
-def test_what_drone_rejects_is_an_error_of_the_build(lab: Lab, text: str, message: str) -> None:
-    lab.pipeline("", text)
-    assert message in lab.push_tag("exp-1")
-    assert lab.build().status == "error" and message in lab.build().error
-
-
 def test_a_commit_without_pipelines(lab: Lab) -> None:
     assert "no .drone.yml" in lab.push_tag("exp-1")
 
@@ -270,60 +235,3 @@ def test_a_concurrency_limit_holds_across_builds(lab: Lab) -> None:
     lab.git("push", "origin", "exp-1", "exp-2")
     first, second = lab.build(1).pipelines[0], lab.build(2).pipelines[0]
     assert second.started >= first.finished and second.status == "success"
-
-
-KDL = """\
-kind: secret
-name: minio-key-id
-get:
-  path: mlflow-server-secret
-  name: AWS_ACCESS_KEY_ID
----
-kind: secret
-name: minio-secret
-get:
-  path: mlflow-server-secret
-  name: AWS_SECRET_ACCESS_KEY
----
-kind: pipeline
-type: kubernetes
-name: application-examples
-trigger:
-  ref:
-  - refs/tags/run-examples-*
-environment:
-  PYTHONPATH: /drone/src/lab
-  MINIO_DATA_FOLDER: /shared-storage/lab/data
-  MLFLOW_URL: http://mlflow-server:5000
-  MLFLOW_EXPERIMENT: lab
-steps:
-- name: sklearn-example
-  image: runner:1.1.2
-  commands:
-  - echo $PYTHONPATH "$KEY"
-  environment:
-    KEY: {from_secret: minio-key-id}
-  volumes:
-  - {name: shared-storage, path: /shared-storage}
-- name: pytorch-example
-  image: runner:1.1.2
-  commands: [echo second]
-volumes:
-- name: shared-storage
-  claim:
-    name: received-data-claim
-"""
-
-
-def test_a_pipeline_of_kdl_is_read_and_its_volumes_are_refused_by_name(lab: Lab) -> None:
-    lab.pipeline("", KDL)
-    shown = lab.push_tag("run-examples-v1")
-    assert lab.build().status == "error"
-    assert "line 31: step `sklearn-example`" in shown and "line 36: `volumes`" in shown
-    assert "volumes" in shown and "remove it for this machine" in shown
-    without = KDL[:KDL.index("volumes:\n- name: shared")]
-    without = without.replace("  volumes:\n  - {name: shared-storage, path: /shared-storage}\n", "")
-    lab.pipeline("", without)
-    shown = lab.push_tag("run-examples-v2")
-    assert lab.build(2).status == "success"
-    assert "/src/lab" in shown and shown.index("/src/lab") < shown.index("[pytorch-example] second")

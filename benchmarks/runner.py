@@ -31,7 +31,8 @@ from local.receive import read_commit
 lab, builds = Path(sys.argv[2]), Builds(Path(sys.argv[2]))
 started = time.perf_counter()
 commit = read_commit(lab, "refs/tags/v1", sys.argv[3], "")
-build = BuildRun(lab, builds.create(commit, ["bench"], time.time())).run()
+build, hold = builds.create(commit, ["bench"], time.time())
+build = BuildRun(lab, build).run(hold)
 assert build.status == "success", build
 memory = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print(time.perf_counter() - started, int(memory) / 1024)
@@ -97,7 +98,7 @@ def main() -> None:
         log.write_text("".join(f"{number} the loss is 0.{number}, the key is "
                                f"{'hunter22' if number % 100 == 0 else 'elsewhere'}\n"
                                for number in range(LINES)))
-        from local.conditions import Condition
+        from local.drone.conditions import Condition
         one, many = bench.commit("true"), bench.commit(*["true"] * (STEPS + 1))
         lines = bench.commit(f"cat {log}")
         seconds = medians({

@@ -31,7 +31,7 @@ def by_error(mine: str | None, drones: str | None, same: bool) -> str:
 
 
 def judge_glob(row: dict) -> str:
-    from local.conditions import BadPattern, glob_match
+    from local.drone.conditions import BadPattern, glob_match
     try:
         result = glob_match(row["pattern"], row["name"]), False
     except BadPattern:
@@ -40,7 +40,7 @@ def judge_glob(row: dict) -> str:
 
 
 def judge_condition(row: dict) -> str:
-    from local.documents import FileError, read_documents
+    from local.drone.documents import FileError, read_documents
     try:
         condition = read_documents(f"ref: {row['yaml']}")[0].fields.condition("ref")
     except FileError as error:
@@ -49,7 +49,7 @@ def judge_condition(row: dict) -> str:
 
 
 def judge_substitution(row: dict) -> str:
-    from local.substitution import SubstitutionError, substitute
+    from local.drone.substitution import SubstitutionError, substitute
     try:
         result, error = substitute(row["text"], row["env"]), None
     except SubstitutionError as problem:
@@ -58,13 +58,13 @@ def judge_substitution(row: dict) -> str:
 
 
 def judge_tag_versions(row: dict) -> str:
-    from local.variables import version_variables
+    from local.drone.variables import version_variables
     result = {"DRONE_TAG": row["tag"], **version_variables(row["tag"])}
     return AGREED if result == row["env"] else f"got {result}"
 
 
 def judge_tag_env(row: dict) -> str:
-    from local.variables import Commit, Repository, Stage, drone_variables
+    from local.drone.variables import Commit, Repository, Stage, drone_variables
     env = row["env"]
     repository = Repository(
         env["DRONE_REPO_NAMESPACE"], env["DRONE_REPO_NAME"], env["DRONE_REPO_BRANCH"],
@@ -86,7 +86,7 @@ def judge_tag_env(row: dict) -> str:
 
 
 def judge_trace_line(row: dict) -> str:
-    from local.script import step_script
+    from local.drone.script import step_script
     script = step_script([row["command"]])
     return AGREED if script.endswith(row["script_tail"]) else f"got {script!r}"
 
@@ -100,7 +100,7 @@ def judge_pipeline(row: dict) -> str:
 
 
 def event_of(row: dict):
-    from local.conditions import Event
+    from local.drone.conditions import Event
     if row["event"] == "tag":
         return Event("tag", f"refs/tags/{row['tag']}", "create", row.get("branch", ""), "lab/proj",
                      instance="drone.example")
@@ -110,8 +110,8 @@ def event_of(row: dict):
 
 
 def judge_server(row: dict) -> str:
-    from local.decide import triggered_pipelines
-    from local.documents import FileError
+    from local.drone.decide import triggered_pipelines
+    from local.drone.documents import FileError
     wanted = row["server"]
     try:
         names = [each.name for each in triggered_pipelines(row["yaml"], event_of(row))]
@@ -121,9 +121,9 @@ def judge_server(row: dict) -> str:
 
 
 def judge_runner(row: dict) -> str:
-    from local.decide import pipeline_to_run
-    from local.documents import FileError
-    from local.lint import PipelineError
+    from local.drone.decide import pipeline_to_run
+    from local.drone.documents import FileError
+    from local.drone.lint import PipelineError
     wanted = row.get("runner")
     if wanted is None:
         return AGREED
@@ -139,7 +139,7 @@ def judge_runner(row: dict) -> str:
 
 def judge_run(row: dict, pipeline, wanted: dict) -> str:
     """Play the plan with the row's exit codes, and compare how each step ended."""
-    from local.outcome import PipelineState, plan
+    from local.drone.outcome import PipelineState, plan
     planned = plan(pipeline, event_of(row))
     state = PipelineState(planned)
     while ready := state.settle():
@@ -186,7 +186,7 @@ def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
 
 
 def judge_step_log_dash(row: dict) -> str:
-    from local.decide import pipeline_to_run
+    from local.drone.decide import pipeline_to_run
     from local.process import Processes
     from local.secrets import look_up_secrets, make_mask
     step = pipeline_to_run(row["yaml"], "exp", {}).steps[0]

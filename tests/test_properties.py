@@ -57,9 +57,9 @@ def test_any_word_is_a_parameter_or_a_clear_error(config, defaults, word) -> Non
 @given(text=st.one_of(TEXTS, st.lists(YAMLS, max_size=3).map(yaml.safe_dump_all)))
 @settings(deadline=1000)
 def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
-    from local.decide import all_pipelines, pipeline_to_run
-    from local.documents import FileError
-    from local.lint import PipelineError
+    from local.drone.decide import all_pipelines, pipeline_to_run
+    from local.drone.documents import FileError
+    from local.drone.lint import PipelineError
     for read in (all_pipelines, lambda text: pipeline_to_run(text, "exp", {})):
         try:
             read(text)
@@ -89,8 +89,8 @@ def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
 ], ids=["brackets", "braces", "dashes", "loop", "merge loop", "large", "nul", "surrogate",
         "control", "laughs"])
 def test_hostile_files_are_refused_at_once(text: str) -> None:
-    from local.decide import all_pipelines
-    from local.documents import FileError
+    from local.drone.decide import all_pipelines
+    from local.drone.documents import FileError
     started = time.monotonic()
     try:
         all_pipelines(text)
@@ -101,7 +101,7 @@ def test_hostile_files_are_refused_at_once(text: str) -> None:
 
 @given(text=TEXTS, variables=st.dictionaries(KEYS, TEXTS, max_size=3))
 def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -> None:
-    from local.substitution import SubstitutionError, substitute
+    from local.drone.substitution import SubstitutionError, substitute
     try:
         replaced = substitute(text, variables)
     except SubstitutionError as error:
@@ -113,7 +113,7 @@ def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -
 
 @given(pattern=st.text("abc*?[]{},^!-\\/", max_size=12), name=st.text("abc/-", max_size=12))
 def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
-    from local.conditions import BadPattern, Condition, glob_match
+    from local.drone.conditions import BadPattern, Condition, glob_match
     try:
         matched = glob_match(pattern, name)
     except BadPattern:
@@ -124,7 +124,7 @@ def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
 
 @given(command=TEXTS)
 def test_a_quoted_command_reads_back(command: str) -> None:
-    from local.script import go_quote
+    from local.drone.script import go_quote
     if all(character.isprintable() for character in command):
         assert json.loads(go_quote(command)) == command
     assert "\n" not in go_quote(command)

@@ -177,6 +177,25 @@ def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
     assert again.returncode == 1 and "has ended already: killed" in again.stdout
 
 
+def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> None:
+    from local.environment import environment_path
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'b'\nbackend-path = ['.']\n")
+    (package / "b.py").write_text("import time\nopen('started', 'w')\ntime.sleep(600)\n")
+    lab.write("requirements.txt", f"{package.as_uri()}\n")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo never]}]\n")
+    lab.git("tag", "exp-1")
+    with subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
+                          env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL) as push:
+        wait_for(lambda: (package / "started").exists(), 60)
+        assert "build 1: killed" in lab.lab("cancel", "1").stdout
+        push.wait(20)
+    assert (lab.build().status, lab.build().error) == ("killed", "")
+    assert not environment_path(lab.path).exists()
+
+
 def test_launch_tags_what_was_committed(lab: Lab) -> None:
     lab.pipeline(RUNS)
     lab.git("tag", "exp-v1")

@@ -93,7 +93,7 @@ def test_a_build_that_never_started_is_interrupted(lab: Lab) -> None:
     lab.push_tag("exp-1")
     create = (f"import sys; sys.path.insert(0, {str(RUNTIMES)!r})\nfrom pathlib import Path\n"
               "from local.builds import Builds\nbuilds = Builds(Path(sys.argv[1]))\n"
-              "builds.create(builds.load(1).commit, ['exp'], 1e9)\n"
+              "created = builds.create(builds.load(1).commit, ['exp'], 1e9)\n"
               "print(builds.load(2).status)\n")
     assert lab.run(sys.executable, "-c", create, str(lab.path)).stdout == "pending\n"
     assert (lab.build(2).status, lab.build(2).error) == ("error", "interrupted")

@@ -12,23 +12,25 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from time import sleep, time
+from typing import TextIO
 
 from local.builds import Build, Builds, PipelineRecord
-from local.conditions import Event
-from local.decide import all_pipelines, pipeline_to_run
-from local.documents import FileError
+from local.children import end_all_below
+from local.drone.conditions import Event
+from local.drone.decide import all_pipelines, pipeline_to_run
+from local.drone.documents import FileError
+from local.drone.lint import PipelineError
+from local.drone.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, StepState,
+                                 build_status)
+from local.drone.pipeline import Pipeline
+from local.drone.variables import Commit, Repository, Stage, drone_variables
 from local.environment import EnvironmentFailure, ensure_environment
 from local.git import GitError, git
-from local.lint import PipelineError
-from local.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, StepState,
-                           build_status)
-from local.pipeline import Pipeline
 from local.pipeline_run import PipelineRun, Surroundings
 from local.process import Log
 from local.remote import REPOSITORY
 from local.report import step_table
 from local.secrets import read_secrets
-from local.variables import Commit, Repository, Stage, drone_variables
 from local.workspace import machine_variables, timeout_seconds, write_requirements
 
 
@@ -63,11 +65,11 @@ class BuildRun:
         self._environment: Path | None = None
         self._lock = threading.Lock()
 
-    def run(self) -> Build:
-        """Run everything and return the build as it ended."""
+    def run(self, hold: TextIO) -> Build:
+        """Run everything and return the build as it ended; `hold` is the file that holds it."""
         signal.signal(signal.SIGTERM,
                       lambda *_: threading.Thread(target=self.cancel).start())
-        with self.builds.held(self.build.number):
+        with self.builds.held(self.build.number, hold):
             self.builds.wait_for_turn(self.build.number, lambda: self._cancelled)
             self._update(status=RUNNING, started=time())
             self.log.say(f"build {self.build.number} · {self.build.name} · "
@@ -85,7 +87,7 @@ class BuildRun:
             if status == SUCCESS and self.log.failure:
                 status, error = ERROR, self.log.failure
             if self._cancelled:
-                status = KILLED
+                status, error = KILLED, ""
             self._skip_the_rest()
             shutil.rmtree(self.folder / "work", ignore_errors=True)
             self.log.say()
@@ -101,6 +103,8 @@ class BuildRun:
             runs = list(self._runs)
         for run in runs:
             run.stop()
+        if not runs:
+            end_all_below()  # pip, which is making the environment
 
     def _skip_the_rest(self) -> None:
         """Record as skipped the pipelines that an error kept from starting."""

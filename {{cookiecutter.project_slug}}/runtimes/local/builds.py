@@ -14,12 +14,11 @@ from pathlib import Path
 from time import sleep
 from typing import BinaryIO, TextIO
 
-from local.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
-from local.variables import Commit
+from local.drone.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
+from local.drone.variables import Commit
 
 CAPACITY = 2  # builds that run at the same time
 INTERRUPTED = "interrupted"  # the error of a build whose runner died
-_holding: dict[Path, TextIO] = {}  # what this process, or the one it was forked from, created
 
 
 @dataclass(frozen=True)
@@ -82,17 +81,18 @@ class Builds:
             return []
         return sorted(int(path.name) for path in self.root.iterdir() if path.name.isdecimal())
 
-    def create(self, commit: Commit, pipelines: list[str], now: float, **fields: object) -> Build:
-        """Record a new build under the next number, before anything of it runs, and hold it.
+    def create(self, commit: Commit, pipelines: list[str], now: float,
+               **fields: object) -> tuple[Build, TextIO]:
+        """Record a new build under the next number, before anything of it runs.
 
-        A build has its folder, record, log and holder at once or it does not exist. Raises
-        OSError, and then it does not.
+        Returns it with the open file that holds it. A build has its folder, record, log and
+        holder at once or it does not exist. Raises OSError, and then it does not.
         """
         records = tuple(map(PipelineRecord, pipelines))
         folder = self.root / f"new-{os.urandom(8).hex()}"
         folder.mkdir(parents=True)
         try:
-            held = _lock(folder)
+            hold = _lock(folder)
             (folder / "log").touch()
             while True:
                 number = max(self.numbers(), default=0) + 1
@@ -104,10 +104,7 @@ class Builds:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         _sync(self.root)
-        _holding[self.folder(number)] = held
-        if build.status in FINAL:
-            self.let_go(number)
-        return build
+        return build, hold
 
     def save(self, build: Build) -> None:
         """Write the record of a build; it is on disk when this returns, whole or not at all."""
@@ -142,20 +139,11 @@ class Builds:
         return [build for build in map(self.load, self.numbers()) if build]
 
     @contextmanager
-    def held(self, number: int) -> Iterator[None]:
+    def held(self, number: int, hold: TextIO | None = None) -> Iterator[None]:
         """Hold a build: the kernel lets go of it when this process ends, however it ends."""
-        folder = self.folder(number)
-        with _holding.pop(folder, None) or _lock(folder) as file:
+        with hold or _lock(self.folder(number)) as file:
             print(os.getpid(), file=file, flush=True)
             yield
-
-    def let_go(self, number: int) -> None:
-        """Leave a new build to the process that was forked to run it."""
-        _holding.pop(self.folder(number)).close()
-
-    def held_file(self, number: int) -> int:
-        """Return the file descriptor by which this process holds a new build."""
-        return _holding[self.folder(number)].fileno()
 
     def is_held(self, number: int) -> bool:
         """Say whether a process is working on the build."""

@@ -13,11 +13,11 @@ from time import sleep, time
 import click
 
 from local.builds import Build, Builds
+from local.drone.outcome import FINAL, SUCCESS
 from local.environment import (EnvironmentFailure, cached_environments, ensure_environment,
                                prune_environments, requirements_hash)
 from local.git import GitError, git
 from local.interrupted import end_interrupted
-from local.outcome import FINAL, SUCCESS
 from local.receive import receive
 from local.report import build_table, environment_table, findings_text, status_table
 from local.secrets import read_secrets
@@ -98,7 +98,7 @@ def _logs(lab: Path, number: int, following: bool) -> int:
 @click.pass_obj
 def _lint(lab: Path, as_json: bool) -> int:
     """Check .drone.yml: what Drone rejects, and what it accepts and nobody wants."""
-    from local.lint import lint
+    from local.drone.lint import lint
     try:
         text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
         files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
@@ -132,11 +132,11 @@ def _restart(lab: Path, number: int) -> int:
     from local.build_run import drone_file
     from local.receive import create_build, start
     old = _known_build(lab, number)
-    build = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
-    if build is None or build.status in FINAL:
+    created = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
+    if created is None:
         return FAILED
-    start(lab, build)
-    return _follow(lab, build.number)
+    start(lab, *created)
+    return _follow(lab, created[0].number)
 
 
 @_commands.command("cancel")
@@ -178,6 +178,24 @@ def _ui(lab: Path, port: int) -> None:
     _become_python(lab, "-m", "lib.tracking", "ui", "--port", str(port))
 
 
+@_commands.command("tensorboard", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1)
+@click.pass_obj
+def _tensorboard(lab: Path, words: tuple[str, ...]) -> None:
+    """Show the TensorBoard events of all runs; WORDS are TensorBoard's own, as --port 6007."""
+    if not (lab / "lab/lib/tensorboard.py").exists():
+        raise click.ClickException("this lab was made without PyTorch, which writes such events")
+    _become_python(lab, "-m", "lib.tensorboard", *words)
+
+
+@_commands.command("replay")
+@click.argument("folders", nargs=-1)
+@click.pass_obj
+def _replay(lab: Path, folders: tuple[str, ...]) -> None:
+    """Send the results that waited for a tracking server which was away."""
+    _become_python(lab, "-m", "lib.tracking", "replay", *map(os.path.abspath, folders))
+
+
 @_commands.command("goals")
 @click.pass_obj
 def _goals(lab: Path) -> None:
@@ -209,6 +227,30 @@ def _add(lab: Path, names: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from error
     click.echo("\n".join(["Added to requirements.txt; commit it with what uses them:", *lines])
                if lines else "requirements.txt has them already")
+
+
+@_commands.command("image")
+@click.argument("name", required=False)
+@click.pass_obj
+def _image(lab: Path, name: str | None) -> None:
+    """Let the steps of .drone.yml name the image of this requirements.txt, as NAME:HASH."""
+    from local.image import ImageError, name_image
+    try:
+        click.echo(name_image(lab, name))
+    except (ImageError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+@_commands.command("connect")
+@click.argument("url")
+@click.pass_obj
+def _connect(lab: Path, url: str) -> None:
+    """Make the team's server at URL the remote `origin`, and this machine `local`."""
+    from local.connect import ConnectError, connect
+    try:
+        click.echo(connect(lab, url))
+    except ConnectError as error:
+        raise click.ClickException(str(error)) from error
 
 
 def _show(found: list, as_json: bool, as_text: Callable[[], str]) -> None:

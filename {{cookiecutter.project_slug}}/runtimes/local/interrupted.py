@@ -6,8 +6,8 @@ from pathlib import Path
 
 from local.builds import INTERRUPTED, Builds, interrupted
 from local.children import end_all_with
+from local.drone.outcome import FINAL
 from local.environment import environment_path
-from local.outcome import FINAL
 
 
 def end_interrupted(lab: Path) -> None:

@@ -6,10 +6,10 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
-from local.decide import all_pipelines
-from local.documents import FileError
+from local.drone.decide import all_pipelines
+from local.drone.documents import FileError
+from local.drone.pipeline import Pipeline
 from local.git import GitError, git, git_environment
-from local.pipeline import Pipeline
 from local.remote import REPOSITORY
 
 _NEEDS_LITERAL = re.compile(r"[*?\[\]{}\\]")

@@ -5,8 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
-from local.decide import all_pipelines
-from local.documents import FileError
+from local.drone.decide import all_pipelines
+from local.drone.documents import FileError
 
 _EXAMPLE = "new_process"  # what the files in scaffold/ are called after
 _SCAFFOLD = Path(__file__).with_name("scaffold")

@@ -8,13 +8,13 @@ from pathlib import Path
 from threading import Timer
 from time import time
 
-from local.conditions import Event
+from local.drone.conditions import Event
+from local.drone.outcome import PipelineState, PlannedStep, StepState, plan
+from local.drone.pipeline import Pipeline
+from local.drone.variables import Commit, step_variables
 from local.git import GitError
-from local.outcome import PipelineState, PlannedStep, StepState, plan
-from local.pipeline import Pipeline
 from local.process import Log, Processes
 from local.secrets import look_up_secrets, make_mask
-from local.variables import Commit, step_variables
 from local.workspace import clone, reroot
 
 

@@ -11,7 +11,7 @@ from time import monotonic, sleep
 from typing import IO
 
 from local.children import MARK, Family
-from local.script import ENTRYPOINT, step_script
+from local.drone.script import ENTRYPOINT, step_script
 from local.secrets import Mask
 
 _LONGEST_PIECE = 1024 * 1024  # a longer line is passed on in pieces of about this size

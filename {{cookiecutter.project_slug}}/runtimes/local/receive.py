@@ -8,22 +8,23 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep, time
+from typing import TextIO
 
 import click
 
 from local.build_run import BuildRun, drone_event, drone_file
 from local.builds import INTERRUPTED, Build, Builds
 from local.children import adopt_orphans, end_all_below
-from local.decide import all_pipelines, triggered_pipelines
-from local.documents import FileError
+from local.drone.decide import all_pipelines, triggered_pipelines
+from local.drone.documents import FileError
+from local.drone.lint import Finding, lint
+from local.drone.outcome import ERROR, FINAL
+from local.drone.variables import Commit
 from local.environment import requirements_hash
 from local.git import GitError, git
 from local.interrupted import end_interrupted
-from local.lint import Finding, lint
-from local.outcome import ERROR, FINAL
 from local.remote import REPOSITORY
 from local.report import findings_text
-from local.variables import Commit
 from local.workspace import write_requirements
 
 _NONE = "0" * 40
@@ -40,10 +41,9 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
     for line in lines:
         old, new, ref = line.rstrip("\n").split(" ", 2)
         if new != _NONE and ref.startswith(("refs/tags/", "refs/heads/")):
-            build = _create_pushed_build(lab, old, new, ref)
-            if build and build.status not in FINAL:
-                start(lab, build)
-                started.append(build.number)
+            if created := _create_pushed_build(lab, old, new, ref):
+                start(lab, *created)
+                started.append(created[0].number)
     for number in started:
         follow(lab, number)
     if started:
@@ -61,7 +61,8 @@ def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
                   message.strip(), email.partition("@")[0], name, email)
 
 
-def _create_pushed_build(lab: Path, before: str, pushed: str, ref: str) -> Build | None:
+def _create_pushed_build(lab: Path, before: str, pushed: str,
+                         ref: str) -> tuple[Build, TextIO] | None:
     missing = "it names no commit"
     try:
         commit = read_commit(lab, ref, pushed, before)
@@ -83,10 +84,12 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
     return lint(text, files=files.split("\0"), requirements=requirements)
 
 
-def create_build(lab: Path, commit: Commit, text: str, parent: int = 0) -> Build | None:
+def create_build(lab: Path, commit: Commit, text: str,
+                 parent: int = 0) -> tuple[Build, TextIO] | None:
     """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref starts.
 
-    Returns None, and says why, when it starts none. An error in the file is an ended build.
+    Returns it with the file that holds it; None, and says why, when there is nothing to run. An
+    error in the file is recorded as a build that has ended.
     """
     builds = Builds(lab)
     try:
@@ -95,17 +98,19 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0) -> Build
         if not pipelines:
             print(_nothing_triggered(text, commit))
             return None
-        build = builds.create(commit, pipelines, time(), parent=parent)
+        build, hold = builds.create(commit, pipelines, time(), parent=parent)
     except FileError as error:
-        build = builds.create(commit, [], time(), status=ERROR, error=str(error), parent=parent)
+        build, hold = builds.create(commit, [], time(), status=ERROR, error=str(error),
+                                    parent=parent)
         print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
+        hold.close()
     except OSError as error:
         print(f"{commit.ref}: nothing runs, because no build could be recorded: {error.strerror}\n"
               "Put that right, and push again with --force")
         return None
     # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
     git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
-    return build
+    return None if hold.closed else (build, hold)
 
 
 def _nothing_triggered(text: str, commit: Commit) -> str:
@@ -115,24 +120,22 @@ def _nothing_triggered(text: str, commit: Commit) -> str:
     return f"no pipeline of .drone.yml is triggered by {commit.ref}.{known}"
 
 
-def start(lab: Path, build: Build) -> None:
+def start(lab: Path, build: Build, hold: TextIO) -> None:
     """Run the build in a process of its own, which no terminal can end."""
-    builds = Builds(lab)
-    held = builds.held_file(build.number)
     sys.stdout.flush()
     if os.fork():
-        builds.let_go(build.number)
+        hold.close()
         return
     os.setsid()
     adopt_orphans()
-    os.closerange(3, held)  # a pipe of the push that stays open would hold the push
-    os.closerange(held + 1, 256)
-    log = os.open(builds.log(build.number), os.O_WRONLY | os.O_APPEND)
+    os.closerange(3, hold.fileno())  # a pipe of the push that stays open would hold the push
+    os.closerange(hold.fileno() + 1, 256)
+    log = os.open(Builds(lab).log(build.number), os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     try:
-        BuildRun(lab, build).run()
+        BuildRun(lab, build).run(hold)
     except BaseException:
         traceback.print_exc()  # into the build's log
     end_all_below()

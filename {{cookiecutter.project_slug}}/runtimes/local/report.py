@@ -7,9 +7,9 @@ from datetime import datetime
 import click
 
 from local.builds import Build, PipelineRecord
+from local.drone.lint import Finding
+from local.drone.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
 from local.environment import Environment
-from local.lint import Finding
-from local.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
 
 Row = tuple[str, ...]
 _COLOURS = {SUCCESS: "green", FAILURE: "red", ERROR: "red", KILLED: "red", RUNNING: "yellow"}

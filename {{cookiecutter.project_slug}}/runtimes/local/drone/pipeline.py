@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from local.conditions import Conditions
-from local.documents import Document, Fields
-from local.schema import NOT_PIPELINES
+from local.drone.conditions import Conditions
+from local.drone.documents import Document, Fields
+from local.drone.schema import NOT_PIPELINES
 
 WORKSPACE = "/drone/src"
+UNNAMED = "default"  # what Drone calls a pipeline without a name
 _WAY_OUT = "remove it for this machine, or push the tag to the team's server"
 
 
@@ -78,7 +79,7 @@ def read_pipelines(documents: list[Document]) -> list[Pipeline]:
 def _read_pipeline(fields: Fields) -> Pipeline:
     clone = fields.fields("clone")
     return Pipeline(
-        name=fields.text("name"),
+        name=fields.text("name") or UNNAMED,
         kind=fields.text("kind"),
         type=fields.text("type") or "docker",
         line=fields.line,
@@ -174,7 +175,6 @@ def _unsupported_in_pipeline(fields: Fields) -> Iterator[str]:
 def _unsupported_in_step(fields: Fields) -> Iterator[str]:
     where = f"line {{}}: step `{fields.text('name')}`: "
     for name, reason in (("privileged", "privileged steps"),
-                         ("volumes", "volumes"),
                          ("entrypoint", "an entrypoint"),
                          ("command", "arguments of an image"),
                          ("user", "another user"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
-from local.documents import Document, Fields, FileError
+from local.drone.documents import Document, Fields, FileError
 
 Reader = Callable[[Fields, str], object]
 Schema = dict[str, "Reader | Schema | list[Schema]"]

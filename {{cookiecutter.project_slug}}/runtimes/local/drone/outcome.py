@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from local.conditions import Conditions, Event
-from local.pipeline import Pipeline, Step
+from local.drone.conditions import Conditions, Event
+from local.drone.pipeline import Pipeline, Step
 
 CLONE = "clone"
 SKIP_THE_REST = 78  # a step's exit code that ends the pipeline as a success

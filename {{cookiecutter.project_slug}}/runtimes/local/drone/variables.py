@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local.pipeline import Pipeline
+from local.drone.pipeline import Pipeline
 
 
 @dataclass(frozen=True)

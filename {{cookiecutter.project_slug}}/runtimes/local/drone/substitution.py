@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from local.script import go_quote
+from local.drone.script import go_quote
 
 _PLAIN = r"[^$\\/:}]+|."
 

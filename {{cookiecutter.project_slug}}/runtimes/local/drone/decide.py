@@ -3,12 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from local.conditions import Conditions, Event
-from local.documents import read_documents
-from local.lint import PipelineError, check_file, check_pipeline
-from local.pipeline import Pipeline, read_pipelines
-from local.schema import check_documents, runner_schema, server_schema
-from local.substitution import SubstitutionError, substitute
+from local.drone.conditions import Conditions, Event
+from local.drone.documents import read_documents
+from local.drone.lint import PipelineError, check_file, check_pipeline
+from local.drone.pipeline import Pipeline, read_pipelines
+from local.drone.schema import check_documents, runner_schema, server_schema
+from local.drone.substitution import SubstitutionError, substitute
 
 
 def triggered_pipelines(text: str, event: Event) -> list[Pipeline]:

@@ -6,13 +6,14 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from local.documents import Document, Fields, FileError, read_documents
-from local.outcome import CLONE
-from local.schema import (NOT_PIPELINES, check_documents, is_kubernetes, runner_schema,
-                          server_schema)
-from local.source import Source, sample_variables
-from local.step_warnings import WARNINGS
-from local.substitution import SubstitutionError, substitute
+from local.drone.documents import Document, Fields, FileError, read_documents
+from local.drone.outcome import CLONE
+from local.drone.pipeline import UNNAMED
+from local.drone.schema import (NOT_PIPELINES, check_documents, is_kubernetes, runner_schema,
+                                server_schema)
+from local.drone.source import Source, sample_variables
+from local.drone.step_warnings import WARNINGS
+from local.drone.substitution import SubstitutionError, substitute
 
 _SYSTEMS = ("linux", "windows")
 _ARCHITECTURES = ("arm", "arm64", "amd64", "ppc64le", "s390x")
@@ -81,7 +82,7 @@ def check_pipeline(documents: Sequence[Document], name: str, trusted: bool = Fal
                  if document.fields.text("kind") == "pipeline"]
     for fields in filter(is_kubernetes, pipelines):
         _raise_first(_rejected_when_read(fields))
-    asked = [fields for fields in pipelines if fields.text("name") == name]
+    asked = [fields for fields in pipelines if (fields.text("name") or UNNAMED) == name]
     if not asked:
         raise PipelineError("resource not found: `${…}` cannot be used in a pipeline's name")
     if is_kubernetes(asked[0]):

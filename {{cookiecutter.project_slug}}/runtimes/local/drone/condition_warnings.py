@@ -4,10 +4,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from local.conditions import BadPattern, Condition, Conditions, glob_match
-from local.documents import Fields
-from local.source import EVENTS, Source, Warnings, builds_of, sample_variables, steps_of
-from local.substitution import SubstitutionError, used_names
+from local.drone.conditions import BadPattern, Condition, Conditions, glob_match
+from local.drone.documents import Fields
+from local.drone.source import EVENTS, Source, Warnings, builds_of, sample_variables, steps_of
+from local.drone.substitution import SubstitutionError, used_names
 
 
 def matches_everything(source: Source) -> Warnings:
@@ -25,16 +25,6 @@ def matches_everything(source: Source) -> Warnings:
             yield (pipeline.line_of("trigger"), "every push, tag and pull request starts this "
                    "pipeline; add `trigger: {ref: [refs/tags/NAME-*]}`, or `event: [push, tag]` "
                    "if you want it")
-
-
-def not_checked(source: Source) -> Warnings:
-    """These conditions are read and never looked at."""
-    triggers = [pipeline.fields("trigger") for pipeline in source.pipelines]
-    for place in (*triggers, *(step.fields("when") for step in source.steps)):
-        for name in ("paths", "instance") if place in triggers else ("paths",):
-            if name in place:
-                yield (place.line_of(name), f"Drone does not check `{name}` here; remove it, and "
-                       "use `ref` or `event`")
 
 
 def branch_with_tags(source: Source) -> Warnings:
@@ -96,27 +86,16 @@ def emptied_variables(source: Source) -> Warnings:
         names = used_names(source.text)
     except SubstitutionError:
         return  # an error, which says more
-    lines = source.text.split("\n")
+    known, lines = sample_variables(), source.text.split("\n")
     for line, name in names:
-        owner = [document.fields for document in source.documents if document.line <= line][-1:]
-        known, others = _variables_of(owner[0].fields("trigger")) if owner else ({}, False)
-        if name in known or lines[line - 1].lstrip().startswith("#") or (
-                others and name.startswith(("DRONE_", "CI_"))):
+        near = get_close_matches(name, known, 1, 0.9)
+        of_other_events = name.startswith(("DRONE_", "CI_")) and not near
+        if name in known or of_other_events or lines[line - 1].lstrip().startswith("#"):
             continue
-        near = get_close_matches(name, known, 1, 0.8)
         fix = f"write `${{{near[0]}}}`" if near else (
             f"for the shell's variable write `$${{{name}}}` or `${name}`")
-        yield line, (f"Drone has no variable {name} here, so `${{{name}}}` is empty and "
+        yield line, (f"Drone has no variable {name}, so `${{{name}}}` is empty and "
                      f"`${{{name}:-x}}` always x; {fix}")
-
-
-def _variables_of(trigger: Fields) -> tuple[dict[str, str], bool]:
-    """Return the variables that builds of a trigger have; and True if these are not all."""
-    builds = builds_of(trigger)
-    known: dict[str, str] = {}
-    for event in {"tag", "push"} & builds or {"tag", "push"}:
-        known |= sample_variables(event)
-    return known, bool(trigger.condition("event").include and builds - {"tag", "push"})
 
 
 def _patterns(source: Source) -> Iterator[tuple[Fields, str, str]]:

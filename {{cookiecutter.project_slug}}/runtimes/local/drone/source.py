@@ -4,14 +4,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from local.conditions import Condition
-from local.documents import Document, Fields
-from local.schema import CONDITIONS, is_kubernetes
-from local.variables import Commit, Repository, Stage, drone_variables
+from local.drone.conditions import Condition
+from local.drone.documents import Document, Fields
+from local.drone.schema import CONDITIONS, is_kubernetes
+from local.drone.variables import Commit, Repository, Stage, drone_variables
 
 Warnings = Iterator[tuple[int, str]]  # line, and what is wrong with its fix
 EVENTS = ("push", "tag", "pull_request", "promote", "rollback", "cron", "custom")
-_SAMPLE_TAGS = ("v1.2.3-a+b", "2024.1.15-a", "x")  # each has variables that the others have not
+_SAMPLE_REFS = ("refs/heads/main",  # each has variables that the others have not
+                "refs/tags/v1.2.3-a+b", "refs/tags/2024.1.15-a", "refs/tags/x")
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,11 @@ class Source:
                     yield place, name, place.condition(name)
 
 
-def sample_variables(event: str = "tag") -> dict[str, str]:
-    """Return the variables that a tag build, or a push build, can have."""
-    refs = [f"refs/tags/{tag}" for tag in _SAMPLE_TAGS] if event == "tag" else ["refs/heads/main"]
+def sample_variables() -> dict[str, str]:
+    """Return the variables that the builds of tags and branches can have."""
     found: dict[str, str] = {}
-    for ref in refs:
-        commit = Commit(event, ref, "0" * 40, "", "", "", "", "")
+    for ref in _SAMPLE_REFS:
+        commit = Commit("tag" if "tags" in ref else "push", ref, "0" * 40, "", "", "", "", "")
         found |= drone_variables(Repository("lab", "lab", "main", "", ""), commit,
                                  Stage("exp", 1, 1, 0, "@hook", "", 0, 0), 0)
     return found

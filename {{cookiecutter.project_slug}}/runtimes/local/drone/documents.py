@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from local.conditions import Condition
+from local.drone.conditions import Condition
 
 _LONGEST_LINE = 64 * 1024  # Drone drops the file from a longer line on, without a word
 _LARGEST_FILE = 1024 * 1024

@@ -1,19 +1,18 @@
 """What Drone accepts and nobody wants: one rule a function, each with the fix in its words."""
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 
-from local.commands_read import paths_in, simple_commands
-from local.condition_warnings import (bad_patterns, branch_with_tags, emptied_variables,
-                                      matches_everything, matches_nothing, not_checked,
-                                      star_and_slash)
-from local.documents import Fields
-from local.schema import PIPELINE, Schema
-from local.source import Source, Warnings
+from local.drone.condition_warnings import (bad_patterns, branch_with_tags, emptied_variables,
+                                            matches_everything, matches_nothing, star_and_slash)
+from local.drone.documents import Fields
+from local.drone.pipeline import WORKSPACE
+from local.drone.schema import PIPELINE, Schema
+from local.drone.source import Source, Warnings
 
-_TYPES = ("kubernetes", "docker", "exec", "ssh", "vm", "digitalocean", "macstadium")
 _MEANT = {"tag": "ref", "tags": "ref", "refs": "ref", "on": "trigger", "only": "trigger",
           "env": "environment", "variables": "environment", "secrets": "environment",
           "script": "commands", "run": "commands", "cmd": "commands", "needs": "depends_on",
@@ -21,15 +20,11 @@ _MEANT = {"tag": "ref", "tags": "ref", "refs": "ref", "on": "trigger", "only": "
 _EXAMPLES = {"ref": "ref: [refs/tags/NAME-*]", "environment": "environment: {NAME: {from_secret: "
              "name}}", "depends_on": "depends_on: [name]", "commands": "commands: [python x.py]"}
 _PYTHON = re.compile(r"\b(python[0-9.]*|pytest)\b")
-
-
-def no_type(source: Source) -> Warnings:
-    """Without a type Drone takes a pipeline for Docker's."""
-    for pipeline in source.pipelines:
-        kind = pipeline.text("type")
-        if kind not in _TYPES:
-            found = f"no runner takes `type: {kind}`" if kind else "without `type` it is Docker's"
-            yield pipeline.line_of("type"), f"{found}; write `type: kubernetes`"
+# The script that a command runs, or what pytest is to test: a plain path inside the workspace.
+_NAMED = re.compile(r"\b(?:(?:python[0-9.]*|sh|bash)|pytest(?: -\S+)*) +(?:\./)?([\w][\w./:-]*)"
+                    r"(?=[ ;&|]|$)")
+_MOVES = re.compile(r"\bcd\b")
+_EXITS_WITH_2 = re.compile(r"(?:^|[;&|]|-m) *(pytest|make)\b")
 
 
 def unknown_keys(source: Source) -> Warnings:
@@ -104,7 +99,7 @@ def unknown_secrets(source: Source) -> Warnings:
         if document.fields.text("kind") == "secret"}
     for step in source.steps:
         for place in (step.fields("environment"), step.fields("settings")):
-            for name in place:
+            for name in place if step.texts("commands") else ():  # else it runs elsewhere
                 secret = place.fields(name).text("from_secret") if place.is_mapping(name) else ""
                 if secret and secret.lower() not in known:
                     yield (place.line_of(name), f"there is no secret `{secret}`, which leaves "
@@ -124,7 +119,7 @@ def image_without_tag(source: Source) -> Warnings:
 def differing_images(source: Source) -> Warnings:
     """Here all steps of a pipeline have one environment; on the cluster each has its image."""
     for pipeline in source.kubernetes:
-        steps = [step for step in pipeline.items("steps") if _uses_python(step)]
+        steps = [step for step in pipeline.items("steps") if uses_python(step)]
         for step in steps[1:]:
             if step.text("image") != steps[0].text("image"):
                 yield (step.line_of("image"), f"the step `{steps[0].text('name')}` has another "
@@ -134,7 +129,7 @@ def differing_images(source: Source) -> Warnings:
 
 def image_of_other_requirements(source: Source) -> Warnings:
     """The image's tag carries the hash of the requirements that it was built from."""
-    for step in filter(_uses_python, source.steps):
+    for step in filter(uses_python, source.steps):
         image = step.text("image")
         if image and "${" not in image and source.requirements not in image:
             yield (step.line_of("image"), f"`{image}` was not built from this requirements.txt; "
@@ -142,36 +137,38 @@ def image_of_other_requirements(source: Source) -> Warnings:
 
 
 def missing_paths(source: Source) -> Warnings:
-    """A step finds only what was committed."""
-    if source.files is None:
-        return
-    files = set(source.files)
-    folders = {file[:index] for file in files for index, sign in enumerate(file) if sign == "/"}
-    for step in source.steps:
-        for line, path in paths_in(step.text_lines("commands"), step.text("working_dir")):
-            if path not in files and path not in folders:
-                near = get_close_matches(path, files, 1)
-                yield (line, f"`{path}` is not in the commit; " + (
-                    f"did you mean `{near[0]}`?" if near else "git add and commit it"))
+    """A step finds only what was committed. What an earlier command names, it may have made."""
+    for step in source.steps if source.files is not None else ():
+        folder = posixpath.relpath(posixpath.join(WORKSPACE, step.text("working_dir")), WORKSPACE)
+        before = ""
+        for line, command in step.text_lines("commands"):
+            for name in () if _MOVES.search(before + command) else _NAMED.findall(command):
+                path = posixpath.normpath(posixpath.join(folder, name.partition("::")[0]))
+                if name not in before and not any(
+                        f"{file}/".startswith(f"{path}/") for file in source.files):
+                    near = get_close_matches(path, source.files, 1)
+                    yield (line, f"`{path}` is not in the commit; " + (
+                        f"did you mean `{near[0]}`?" if near else "git add and commit it"))
+            before += command
 
 
 def exit_code_2(source: Source) -> Warnings:
     """A cluster takes exit code 2 for a fault of its own: it waits a minute, then says `error`."""
     for step in source.steps:
         for line, command in step.text_lines("commands"):
-            for words in () if "||" in command else simple_commands(command):
-                name = words[2] if words[1:2] == ["-m"] and words[2:] else words[0]
-                if name.rpartition("/")[2] in ("pytest", "make"):
-                    yield (line, f"a failing `{name}` exits with 2, which the cluster takes for a "
-                           f"fault of its own; write `{name} … || exit 1`")
+            found = _EXITS_WITH_2.search(command)
+            if found and "||" not in command:
+                yield (line, f"a failing `{found[1]}` exits with 2, which the cluster takes for a "
+                       f"fault of its own; write `{found[1]} … || exit 1`")
 
 
-def _uses_python(step: Fields) -> bool:
+def uses_python(step: Fields) -> bool:
+    """Say whether a step needs the lab's packages, as far as its commands show it."""
     return any(_PYTHON.search(command) for command in step.texts("commands"))
 
 
 WARNINGS: tuple[Callable[[Source], Warnings], ...] = (
-    no_type, unknown_keys, matches_everything, not_checked, branch_with_tags, bad_patterns,
+    unknown_keys, matches_everything, branch_with_tags, bad_patterns,
     star_and_slash, matches_nothing, emptied_variables, odd_cpu, ignored_requests, sudden_graph,
     unknown_secrets, image_without_tag, differing_images, image_of_other_requirements,
     missing_paths, exit_code_2)

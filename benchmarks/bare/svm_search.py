@@ -7,24 +7,25 @@ from pathlib import Path
 PROCESS = Path(sys.argv[1])
 sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
 
-from lib.viz import plot_confusion_matrix, plot_grid, plot_images  # noqa: E402
+import numpy as np  # noqa: E402
+from lib.viz import plot_confusion_matrix, plot_images  # noqa: E402
 from sklearn.metrics import confusion_matrix  # noqa: E402
-from svm import (  # noqa: E402
-    accuracy_map, best_trial, cross_validate, grid, load_digits, make_classifier, split)
+from svm import cross_validate, load_digits, make_classifier, split  # noqa: E402
 
 config = tomllib.loads((PROCESS / "config.toml").read_text())
-seed = config["seed"]
+seed, space = config["seed"], config["default"]
 images, digits = load_digits()
 X_train, X_test, y_train, y_test = split(images, digits, config["test_size"], seed)
+draw = np.random.default_rng(seed).uniform
 trials = []
-for point in grid(gamma=config["gamma"], C=config["C"]):
+for _ in range(space["trials"]):
+    point = {name: float(np.exp(draw(*np.log(space[name])))) for name in ("gamma", "C")}
     accuracy = cross_validate(make_classifier(**point), X_train, y_train, config["folds"], seed)
-    trials.append({**point, "validation_accuracy": accuracy})
-best = best_trial(trials)
-model = make_classifier(best["gamma"], best["C"]).fit(X_train, y_train)
+    trials.append((accuracy, point))
+_, best = max(trials, key=lambda trial: trial[0])
+model = make_classifier(**best).fit(X_train, y_train)
 with tempfile.TemporaryDirectory() as folder:
     plot_images(images[:5], digits[:5]).savefig(Path(folder, "sample_images.png"))
-    plot_grid(accuracy_map(trials), "Validation accuracy").savefig(Path(folder, "grid.png"))
     matrix = confusion_matrix(y_test, model.predict(X_test))
     plot_confusion_matrix(matrix).savefig(Path(folder, "confusion_matrix.png"))
 print(f"test_accuracy {model.score(X_test, y_test):.4f}")

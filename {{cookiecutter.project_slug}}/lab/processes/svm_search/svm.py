@@ -1,9 +1,9 @@
-"""A support vector machine for the digits, and the grid of its two parameters."""
+"""A support vector machine for the digits, and the space of its two parameters."""
 
-from itertools import product
+from typing import Any
 
 import numpy as np
-import pandas as pd
+from optuna.distributions import FloatDistribution
 from sklearn.datasets import load_digits as load_bunch
 from sklearn.model_selection import StratifiedKFold, cross_val_score, train_test_split
 from sklearn.svm import SVC
@@ -23,9 +23,22 @@ def split(
     return train_test_split(rows, digits, test_size=test_size, stratify=digits, random_state=seed)
 
 
-def grid(**values: list[float]) -> list[dict[str, float]]:
-    """Return every combination of the values, as keyword arguments."""
-    return [dict(zip(values, point)) for point in product(*values.values())]
+def parameter_set(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the table of the configuration that its key `parameters` names, or end with why."""
+    tables = {name: table for name, table in config.items() if isinstance(table, dict)}
+    if config["parameters"] not in tables:
+        raise SystemExit(f"error: parameters is {config['parameters']!r}; it must be one of"
+                         f" {', '.join(tables)}")
+    return tables[config["parameters"]]
+
+
+def search_space(
+    method: str, gamma: list[float], C: list[float], trials: int | None = None
+) -> dict[str, Any]:
+    """Return all values for a grid, else ranges on a logarithmic scale between two ends."""
+    if method == "grid":
+        return {"gamma": gamma, "C": C}
+    return {"gamma": FloatDistribution(*gamma, log=True), "C": FloatDistribution(*C, log=True)}
 
 
 def make_classifier(gamma: float, C: float) -> SVC:
@@ -39,14 +52,3 @@ def cross_validate(
     """Return the mean accuracy on the left-out folds."""
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
     return float(cross_val_score(classifier, X, y, cv=parts).mean())
-
-
-def best_trial(trials: list[dict[str, float]]) -> dict[str, float]:
-    """Return the trial of the highest validation accuracy; the first of equals."""
-    return max(trials, key=lambda trial: trial["validation_accuracy"])
-
-
-def accuracy_map(trials: list[dict[str, float]]) -> pd.DataFrame:
-    """Return the validation accuracies as a table: a row per gamma, a column per C."""
-    table = pd.DataFrame(trials)
-    return table.pivot(index="gamma", columns="C", values="validation_accuracy")

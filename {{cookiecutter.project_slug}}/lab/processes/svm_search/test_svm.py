@@ -6,14 +6,22 @@ import pytest
 from lib.testing import artifacts, run_python, runs_in, store_in
 
 from .svm import (
-    accuracy_map, best_trial, cross_validate, grid, load_digits, make_classifier, split)
+    cross_validate, load_digits, make_classifier, parameter_set, search_space, split)
 
 MAIN = Path(__file__).with_name("main.py")
 
 
-def test_the_grid_holds_every_combination_once():
-    assert grid(gamma=[1.0, 2.0], C=[3.0]) == [{"gamma": 1.0, "C": 3.0}, {"gamma": 2.0, "C": 3.0}]
-    assert len(grid(gamma=[1.0, 2.0, 3.0], C=[1.0, 2.0])) == 6
+def test_a_grid_has_the_values_and_all_else_a_range_between_them():
+    assert search_space("grid", [0.1, 0.2], [1.0]) == {"gamma": [0.1, 0.2], "C": [1.0]}
+    gamma = search_space("random", [0.1, 0.2], [1.0, 10.0], trials=3)["gamma"]
+    assert (gamma.low, gamma.high, gamma.log) == (0.1, 0.2, True)
+
+
+def test_the_configuration_names_one_of_its_tables():
+    config = {"parameters": "small", "seed": 0, "small": {"C": [1.0]}, "large": {"C": [2.0]}}
+    assert parameter_set(config) == {"C": [1.0]}
+    with pytest.raises(SystemExit, match="parameters is 'smal'; it must be one of small, large"):
+        parameter_set(config | {"parameters": "smal"})
 
 
 def test_the_split_is_stratified_and_loses_nothing():
@@ -33,23 +41,17 @@ def test_cross_validation_gives_the_same_number_for_the_same_seed_only():
     assert first != other
 
 
-def test_the_best_trial_is_the_first_of_equals_and_the_map_shows_all():
-    trials = [{**point, "validation_accuracy": accuracy} for point, accuracy in zip(
-        grid(gamma=[0.1, 0.2], C=[1.0, 2.0]), [0.7, 0.9, 0.9, 0.8])]
-    assert best_trial(trials) is trials[1]
-    assert accuracy_map(trials).loc[0.2, 1.0] == 0.9
-
-
-def test_the_process_logs_a_run_per_point_and_tests_the_best(own_store):
-    done = run_python(MAIN, "gamma=[0.001, 0.1]", "C=[1]", folder=own_store)
+def test_the_process_logs_a_run_per_trial_and_tests_the_best(own_store):
+    done = run_python(MAIN, "parameters=tutorial", "workers=2", "tutorial.gamma=[0.001, 0.1]",
+                      folder=own_store, LAB_STATE=own_store / "state")
     assert done.returncode == 0, done.stderr
     client, [parent], nested = runs_in(own_store)
     assert [(run.info.run_name, run.info.status) for run in nested] == [
-        ("gamma=0.001 C=1", "FINISHED"), ("gamma=0.1 C=1", "FINISHED")]
+        ("0 gamma=0.001 C=1", "FINISHED"), ("1 gamma=0.1 C=1", "FINISHED")]
     good, bad = (run.data.metrics["validation_accuracy"] for run in nested)
     assert good == parent.data.metrics["validation_accuracy"] > 0.97 > bad
-    assert parent.data.params["best_gamma"] == "0.001"
-    assert {"sample_images.png", "grid.png", "trials.csv", "confusion_matrix.png"} <= artifacts(
+    assert parent.data.params["search.best.gamma"] == "0.001"
+    assert {"sample_images.png", "trials.csv", "history.png", "confusion_matrix.png"} <= artifacts(
         client, parent)
 
     mlflow.set_tracking_uri(store_in(own_store))

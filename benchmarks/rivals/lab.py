@@ -1,0 +1,94 @@
+"""The lab's side. Type: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping, or lab.py kills"""
+import json
+import os
+import random
+import signal
+import sys
+import threading
+from pathlib import Path
+from time import sleep, time
+
+from lib.search import search
+from lib.tracking import start_run
+
+import mlflow
+from batches import STEPS, TRIALS, WORKERS, step
+from optuna.pruners import MedianPruner
+
+POINTS, REPEATS = 110, 20
+
+
+def rates(trials: str, seconds: str, workers: str) -> dict[str, float]:
+    """Search once; the metric is the time of day, and so tells when each trial ended."""
+    def train(gamma: float, C: float) -> float:
+        sleep(float(seconds))
+        return time()
+
+    started = time()
+    result = search(train, {"gamma": (0.001, 1.0), "C": (1.0, 100.0)}, method="random",
+                    trials=int(trials), workers=int(workers), seed=0)
+    returned, ended = time(), sorted(result.trials["value"])
+    return {"seconds": returned - started, "start": ended[0] - float(seconds) - started,
+            "end": returned - ended[-1], "each": (ended[-1] - ended[0]) / (len(ended) - 1),
+            "first 100": (ended[99] - ended[0]) / 99, "last 100": (ended[-1] - ended[-100]) / 99}
+
+
+def stopping() -> dict[str, float]:
+    """Search the trials of `batches` with a pruner."""
+    def train(index: int, trial) -> float:
+        for number in range(STEPS):
+            reached = step(index, number)
+            trial.report(reached, number)
+        return reached
+
+    started = time()
+    result = search(train, {"index": list(range(TRIALS))}, method="grid", workers=WORKERS,
+                    pruner=MedianPruner())
+    return {"seconds": time() - started, "best": result.best_params["index"],
+            "stopped": int((result.trials["state"] == "KILLED").sum())}
+
+
+def kills() -> dict[str, int]:
+    """Search the same points again and again, each time with a worker killed; count what is wrong.
+
+    Wrong is a search whose nested runs are not one finished run for each point.
+    """
+    wrong, hit = 0, 0
+    for number in range(REPEATS):
+        with mlflow.start_run(nested=True) as parent:
+            search_with_a_kill(Path.cwd() / f"begun-{number}", f"kills {number}")
+        runs = mlflow.search_runs(
+            filter_string=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
+            output_format="list")
+        ended = sorted((int(run.data.params["index"]), run.info.status) for run in runs)
+        wrong += ended != [(index, "FINISHED") for index in range(POINTS)]
+        hit += any(run.data.tags.get("attempts") == "2" for run in runs)
+    return {"wrong": wrong, "hit": hit, "repeats": REPEATS}
+
+
+def search_with_a_kill(begun: Path, name: str) -> None:
+    """Search each point with 4 workers, and kill the one that begins some trial in the middle."""
+    def train(index: int) -> float:
+        with begun.open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        sleep(0.02)
+        return index
+
+    def kill() -> None:
+        victim, workers = random.randrange(1, POINTS - 10), []
+        while len(workers) < victim:
+            sleep(0.002)
+            workers = begun.read_text().split() if begun.exists() else []
+        os.kill(int(workers[-1]), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    search(train, {"index": list(range(POINTS))}, method="grid", workers=4, name=name)
+    killer.join()
+
+
+if __name__ == "__main__":
+    parts = {"rates": rates, "stopping": stopping, "kills": kills}
+    with start_run(__file__, {}):
+        figures = parts[sys.argv[1]](*sys.argv[2:])
+    print(json.dumps(figures))

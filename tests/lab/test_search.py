@@ -1,0 +1,222 @@
+"""Searches that are killed, and searches that several processes share."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import ONE_KIND, RUNS, BakedLab
+from .servers import postgresql
+
+pytestmark = ONE_KIND
+KILLS, REPEATS = int(os.environ.get("KILLS", 6)), int(os.environ.get("REPEATS", 2))
+
+# Each sweep is a process of its own, forked from one that has imported everything.
+FORKS = """
+import os, random, signal, sys, time
+import git, lib.search.start, mlflow.store.tracking.sqlalchemy_store
+from lib.search import search
+from lib.tracking import start_run
+def forked(sweep):
+    pid = os.fork()
+    if not pid:
+        sys.stdout = open(os.devnull, "w")
+        sweep()
+        os._exit(0)
+    return pid
+"""
+KILLED = FORKS + """
+def train(x):
+    time.sleep(0.01)
+    return x * x
+def sweep():
+    with start_run("quick/main.py", {}):
+        search(train, {"x": list(range(30))}, method="grid", workers=3)
+random.seed(int(sys.argv[2]))
+killed = 0
+while killed < int(sys.argv[1]):
+    pid = forked(sweep)
+    time.sleep(random.uniform(0.1, 1))
+    os.kill(pid, int(sys.argv[3]))
+    killed += os.waitpid(pid, 0)[1] != 0
+assert os.waitpid(forked(sweep), 0)[1] == 0
+"""
+WORKERS = FORKS + """
+from pathlib import Path
+def sweep():
+    dies = random.randrange(110)
+    def train(x, repeat):
+        time.sleep(0.002)
+        if x == dies and not (died := Path(os.environ["LAB_STATE"], f"died-{repeat}")).exists():
+            died.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return x
+    with start_run("quick/main.py", {}):
+        found = search(train, {"repeat": [repeat], "x": list(range(110))}, method="grid", workers=4)
+        assert found.trials["value"].tolist() == list(range(110))
+for repeat in range(int(sys.argv[1])):
+    assert os.waitpid(forked(sweep), 0)[1] == 0
+"""
+SHARED = """
+import os, sys, time
+import lib.search.cluster
+lib.search.cluster.BEAT = 1
+from lib.search import search
+from lib.tracking import start_run
+def train(x, y):
+    time.sleep(0.1)
+    return (x - 0.3) ** 2 + y
+with start_run("quick/main.py", {}):
+    space = {"x": (0.0, 1.0), "y": [0, 1]}
+    found = search(train, space, method=sys.argv[1], direction="minimize", trials=int(sys.argv[2]))
+    print("value", found.best_value)
+    print("numbers", found.trials["number"].tolist())
+"""
+
+
+@pytest.fixture
+def state(lab: BakedLab, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Return variables for a store and a state of the test's own; no process is left behind."""
+    store = {"LAB_STATE": str(tmp_path / "state"), "MLFLOW_EXPERIMENT_NAME": "test",
+             "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
+    (tmp_path / "state").mkdir()
+    lab.ok("python -c 'from lib.tracking import connect; connect()'", **store)
+    yield store
+    end = time.monotonic() + 5
+    while left := processes_with(f"LAB_STATE={store['LAB_STATE']}"):
+        assert time.monotonic() < end, f"processes are left: {left}"
+        time.sleep(0.1)
+
+
+def processes_with(variable: str) -> list[str]:
+    """Return the command lines of the processes that have a variable."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if variable.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue
+    return found
+
+
+def run(lab: BakedLab, script: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
+    """Start a script in the lab's Python."""
+    return subprocess.Popen(
+        [lab.path / ".venv/bin/python", "-c", script, *map(str, arguments)], text=True,
+        env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def finished(process: subprocess.Popen[str]) -> str:
+    """Return what a script printed that must succeed."""
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    return printed
+
+
+def runs(lab: BakedLab, **variables: str) -> list[dict]:
+    """Return all runs."""
+    return json.loads(lab.ok(f"python -c '{RUNS}'", **variables))
+
+
+def trials_of_searches(lab: BakedLab, **variables: str) -> dict[str, list[dict]]:
+    """Return the runs of trials, by the search they are from."""
+    searches = defaultdict(list)
+    for each in runs(lab, **variables):
+        if "trial" in each["tags"]:
+            searches[each["tags"]["search"]].append(each)
+    return searches
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_sweep_killed_at_any_moment_resumes_to_the_same_finished_trials(
+    lab: BakedLab, state: dict[str, str], number: int
+) -> None:
+    finished(run(lab, KILLED, KILLS, 0, int(number), **state))
+    parents = [each for each in runs(lab, **state) if each["parent"] is None]
+    assert len(parents) > KILLS / 2, "most were killed when the search had begun"
+    searches = trials_of_searches(lab, **state)
+    for trials in searches.values():
+        assert Counter(each["status"] for each in trials) == {"FINISHED": 30}
+        assert sorted((int(each["tags"]["trial"]), each["metrics"]["value"]) for each in trials) \
+            == [(x, x * x) for x in range(30)]
+        assert len({each["parent"] for each in trials}) == 1
+
+
+def test_a_killed_worker_loses_no_point_and_doubles_none(
+    lab: BakedLab, state: dict[str, str]
+) -> None:
+    finished(run(lab, WORKERS, REPEATS, **state))
+    searches = trials_of_searches(lab, **state)
+    assert len(searches) == REPEATS
+    for trials in searches.values():
+        assert sorted(each["metrics"]["value"] for each in trials) == list(range(110))
+        assert {each["status"] for each in trials} == {"FINISHED"}
+        assert sum("attempts" in each["tags"] for each in trials) == 1
+
+
+def test_a_terminal_shows_one_line_that_changes(lab: BakedLab, state: dict[str, str]) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen([lab.path / ".venv/bin/python", "-c", SHARED, "random", "5"],
+                               env={**os.environ, **state}, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+        while block := os.read(ours, 10_000):
+            shown += block
+    assert process.wait() == 0, shown.decode()
+    last = shown.decode().split("\r")
+    assert any("5/5" in line and "0 failed, 0 pruned, best 0." in line for line in last)
+    [parent] = [each for each in runs(lab, **state) if each["parent"] is None]
+    log = lab.ok(f"python -c 'import mlflow; print(mlflow.artifacts.load_text("
+                 f"\"runs:/{parent['id']}/output.log\"))'", **state)
+    assert "numbers [0, 1, 2, 3, 4]" in log and "5/5" not in log
+
+
+def test_processes_divide_a_list_of_points(lab: BakedLab, state: dict[str, str]) -> None:
+    shown = shared(lab, state, "random", 12)
+    assert f"numbers {list(range(12))}" in shown[0] and "numbers" not in shown[1] + shown[2]
+    [trials] = trials_of_searches(lab, **state).values()
+    by_process = {(int(each["tags"]["trial"]) % 3, each["tags"]["search_process"])
+                  for each in trials}
+    assert len(trials) == 12 and by_process == {(0, "0"), (1, "1"), (2, "2")}
+    [parent] = {each["parent"] for each in trials}
+    found = runs(lab, **state)
+    assert [each["metrics"]["trials_finished"] for each in found if each["id"] == parent] == [12]
+    others = [each for each in found if each["parent"] == parent and "trial" not in each["tags"]]
+    assert [each["status"] for each in others] == ["FINISHED"] * 2
+
+
+def shared(lab: BakedLab, state: dict[str, str], method: str, trials: int, kill: bool = False,
+           **more: str) -> list[str]:
+    """Return what three processes printed that share a search; one is killed on request."""
+    started = [run(lab, SHARED, method, trials, **state, **more, JOB_COMPLETIONS="3",
+                   JOB_COMPLETION_INDEX=str(index)) for index in range(3)]
+    if kill:
+        for line in started[2].stdout:
+            if "(2/" in line:
+                started.pop().kill()
+                break
+    return [finished(process) for process in started]
+
+
+def test_processes_share_a_search_that_learns_though_one_is_killed(
+    lab: BakedLab, state: dict[str, str], tmp_path: Path
+) -> None:
+    with postgresql(tmp_path / "postgresql") as storage:
+        shown = shared(lab, state, "tpe", 24, kill=True, LAB_SEARCH_STORAGE=storage)
+    assert f"numbers {list(range(24))}" in shown[0]
+    assert float(shown[0].split("value ")[-1].split()[0]) < 0.2
+    [trials] = trials_of_searches(lab, **state).values()
+    done = Counter(each["tags"]["trial"] for each in trials if each["status"] == "FINISHED")
+    assert sorted(map(int, done)) == list(range(24)) and set(done.values()) == {1}
+    assert len({each["tags"]["search_process"] for each in trials}) == 3

@@ -1,0 +1,105 @@
+"""Several processes, on a cluster say, that share one search; the environment says so.
+
+JOB_COMPLETION_INDEX and JOB_COMPLETIONS say which process this is and how many there are: points
+that are known beforehand are divided between them. LAB_SEARCH_STORAGE is the address of Optuna's
+storage (postgresql+psycopg2://…), which they need for what depends on other trials: samplers and
+pruners. Process 0 has the parent run, waits for all trials and goes on with the result. The runs
+of the other processes are nested in it, and they end when no trial is left for them.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import mlflow
+import optuna
+from mlflow.entities import Run
+from optuna.trial import TrialState
+
+from ..summary import PARENT
+from .plan import Plan, SearchError
+
+PATIENCE = 600  # seconds that a process waits for process 0
+BEAT = 10  # seconds between two signs of life of a trial; after six it is given to another
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which process of a shared search this is."""
+
+    index: int
+    count: int
+    storage: str
+
+
+def find_place(plan: Plan, environment: Mapping[str, str] = os.environ) -> Place | None:
+    """Return the place of this process, or None when it searches alone."""
+    index, count = (environment.get(f"JOB_COMPLETION{end}") for end in ("_INDEX", "S"))
+    storage = environment.get("LAB_SEARCH_STORAGE", "")
+    if index is None or count is None:
+        return None
+    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise SearchError(f"JOB_COMPLETION_INDEX={index} is no place among JOB_COMPLETIONS={count}")
+    if plan.method == "evolution":
+        raise SearchError("evolution runs one generation after the other, which processes cannot"
+                          " share; use tpe or cmaes, or one process")
+    if not storage and (plan.points is None or plan.pruner):
+        raise SearchError("a search whose trials depend on each other needs LAB_SEARCH_STORAGE in"
+                          " several processes: the address of a database for Optuna")
+    return Place(int(index), int(count), storage)
+
+
+def wait_for_parent(identity: str, seconds: float = PATIENCE) -> Run:
+    """Return the run of process 0, and nest the active run in it."""
+    active, client = mlflow.active_run().info, mlflow.MlflowClient()
+    condition = f"tags.search = '{identity}' and attributes.status = 'RUNNING'"
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for run in client.search_runs([active.experiment_id], condition):
+            if "trial" not in run.data.tags:
+                client.set_tag(active.run_id, PARENT, run.info.run_id)
+                return run
+        time.sleep(1)
+    raise SearchError(f"process 0 of this search did not start within {seconds:g} seconds")
+
+
+class Shared:
+    """A study in a storage, whose trials are handed out once each to whoever asks."""
+
+    def __init__(self, plan: Plan, place: Place, identity: str) -> None:
+        self._plan = plan
+        self._storage = optuna.storages.RDBStorage(
+            place.storage, heartbeat_interval=BEAT, grace_period=6 * BEAT,
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(1))
+        self.study = optuna.create_study(
+            storage=self._storage, study_name=identity, load_if_exists=True,
+            directions=plan.directions, sampler=plan.sampler, pruner=plan.pruner)
+        if place.index == 0:
+            known = {trial.user_attrs.get("number") for trial in self.study.get_trials(False)}
+            for number, point in enumerate(plan.points or [{}] * plan.trials):
+                if number not in known:
+                    self.study.enqueue_trial(point, {"number": number})
+        else:
+            self.study.sampler.reseed_rng()  # or all would ask for the same points
+
+    def asked(self) -> Iterator[tuple[int, optuna.Trial]]:
+        """Yield the number and trial of each that waits, until none does."""
+        while True:
+            optuna.storages.fail_stale_trials(self.study)
+            if not self.study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
+                return
+            trial = self.study.ask(self._plan.space.distributions)
+            if "number" in trial.user_attrs:
+                yield trial.user_attrs["number"], trial
+            else:  # another process took the last one that waited
+                self.study.tell(trial, state=TrialState.FAIL)
+
+    def beat(self, trials: Iterable[optuna.Trial]) -> None:
+        """Say that trials are alive."""
+        for trial in trials:
+            self._storage.record_heartbeat(trial._trial_id)
+
+    def forget(self) -> None:
+        """Remove the study of a search that is finished."""
+        optuna.delete_study(study_name=self.study.study_name, storage=self._storage)

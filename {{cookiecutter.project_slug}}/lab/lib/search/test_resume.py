@@ -1,0 +1,91 @@
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ..testing import environment, run_python, runs_in
+from . import SearchError
+from .journal import Journal, Record
+from .runs import uninterrupted
+
+
+@pytest.fixture
+def state(own_store):
+    """Return a folder for the state of searches."""
+    return own_store / "state"
+
+
+BROKEN_OFF = """
+import os, sys, time
+from lib.search import search
+from lib.tracking import start_run
+def train(x):
+    with open("attempts", "a") as file:
+        file.write(f"{x}\\n")
+    if "slow" in os.environ and x >= 4:
+        time.sleep(60)
+    return x * x
+with start_run("quick/main.py", {}):
+    found = search(train, {"x": list(range(8))}, method="grid", workers=2)
+    print(found.trials["value"].tolist())
+"""
+
+
+def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, state):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BROKEN_OFF], cwd=own_store, stdout=subprocess.DEVNULL,
+        env=environment(own_store, slow="1", LAB_STATE=str(state)), start_new_session=True)
+    attempts = own_store / "attempts"
+    while not attempts.exists() or len(attempts.read_text().split()) < 6:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert sorted(attempts.read_text().split()) == ["0", "1", "2", "3", "4", "5"]
+    client, [parent], nested = runs_in(own_store)
+    statuses = [run.info.status for run in nested]
+    assert parent.info.status == "KILLED" and statuses.count("FINISHED") == 4
+    assert set(statuses) == {"FINISHED", "KILLED"}, "nothing seems to run"
+
+    done = run_python("-c", BROKEN_OFF, folder=own_store, LAB_STATE=state)
+    assert "[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0]" in done.stdout, done.stderr
+    assert sorted(attempts.read_text().split()[6:]) == ["4", "5", "6", "7"]
+    client, parents, nested = runs_in(own_store)
+    assert sorted(int(run.data.tags["trial"]) for run in nested) == list(range(8))
+    assert {run.info.status for run in nested} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[-1].info.run_id}
+
+
+def test_the_same_search_twice_at_once_is_refused(own_store, state):
+    holder = Journal(state / "searches" / "a")
+    with pytest.raises(SearchError, match="runs already, .* name of its own"):
+        Journal(state / "searches" / "a")
+    holder.close()
+    Journal(state / "searches" / "a").close()
+
+
+def test_a_line_that_was_not_written_to_its_end_is_no_trial(state):
+    journal = Journal(state)
+    journal.add(Record(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
+    journal.close()
+    with open(state / "trials.jsonl", "a") as file:
+        file.write('{"number": 1, "poi')
+    again = Journal(state)
+    assert list(again.ended) == [0] and again.ended[0].reports == {3: 0.5}
+    assert again.identity == journal.identity
+    again.add(Record(1, {"x": 2}))
+    again.close()
+    assert list(Journal(state).ended) == [0, 1]
+
+
+def test_a_signal_waits_for_the_end_of_a_write():
+    done = []
+    with pytest.raises(KeyboardInterrupt):
+        with uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.01)
+            done.append("written")
+        done.append("not reached")
+    assert done == ["written"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

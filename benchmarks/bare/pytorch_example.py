@@ -1,30 +1,38 @@
 """What pytorch_example computes and draws, without any tracking: the limit for its main.py."""
+import math
 import sys
 import tempfile
 import tomllib
+from functools import partial
 from pathlib import Path
 
 PROCESS = Path(sys.argv[1])
 sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
 
 import torch  # noqa: E402
-from convnet import (  # noqa: E402
-    choose_device, evaluate, load_digits, make_network, make_repeatable, predict, split, train)
+from convnet import load_digits, make_network, split  # noqa: E402
+from lib.training import accuracy, evaluate, fit, make_repeatable, predict  # noqa: E402
 from lib.viz import plot_confusion_matrix, plot_training_history  # noqa: E402
 from sklearn.metrics import confusion_matrix  # noqa: E402
+from torch.nn.functional import cross_entropy  # noqa: E402
+from torch.optim.lr_scheduler import OneCycleLR  # noqa: E402
 
 config = tomllib.loads((PROCESS / "config.toml").read_text())
-seed = config["seed"]
-device = choose_device(config["device"])
-make_repeatable(seed, device, config["threads"])
-parts = split(load_digits(), config["validation_size"], config["test_size"], seed)
-training, validation, test = (part.to(device) for part in parts)
-network = make_network(config["channels"], config["dropout"]).to(device)
-history = train(network, training, validation, config["epochs"], config["batch_size"],
-                config["learning_rate"], seed, on_epoch=lambda metrics, step: None)
+seed, rate = config["seed"], config["learning_rate"]
+make_repeatable(seed, config["threads"])
+training, validation, test = split(
+    load_digits(), config["validation_size"], config["test_size"], seed)
+network = make_network(config["channels"], config["dropout"])
+steps = config["epochs"] * math.ceil(len(training.digits) / config["batch_size"])
+done = fit(network, training, validation, loss=cross_entropy, metrics={"accuracy": accuracy},
+           optimizer=partial(torch.optim.Adam, lr=rate), epochs=config["epochs"],
+           schedule=partial(OneCycleLR, max_lr=rate, total_steps=steps), schedule_each="step",
+           batch_size=config["batch_size"], best="val_accuracy", maximize=True,
+           device=config["device"], seed=seed)
 with tempfile.TemporaryDirectory() as folder:
-    plot_training_history(history).savefig(Path(folder, "training_history.png"))
-    matrix = confusion_matrix(test.digits.cpu(), predict(network, test.images))
+    plot_training_history(done.history).savefig(Path(folder, "training_history.png"))
+    matrix = confusion_matrix(test.digits, predict(network, test.images).argmax(1))
     plot_confusion_matrix(matrix).savefig(Path(folder, "confusion_matrix.png"))
     torch.save(network.state_dict(), Path(folder, "model.pt"))
-print(f"test_accuracy {evaluate(network, test)[1]:.4f}")
+tested = evaluate(network, test, loss=cross_entropy, metrics={"accuracy": accuracy})
+print(f"test_accuracy {tested['accuracy']:.4f}")

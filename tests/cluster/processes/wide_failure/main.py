@@ -1,0 +1,19 @@
+"""The pod with index 1 fails, whenever it is tried."""
+
+import os
+
+from lib.config import load_config
+from lib.tracking import start_run
+
+
+def main() -> None:
+    with start_run(__file__, load_config(__file__)):
+        index = os.environ["JOB_COMPLETION_INDEX"]
+        print(f"this is {index} of {os.environ['JOB_COMPLETIONS']}, commit"
+              f" {os.environ['DRONE_COMMIT_SHA']}")
+        if index == "1":
+            raise SystemExit(4)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,5 @@
-# `make demo` makes a lab and runs its experiments; `make test` is what CI runs.
+# `make demo` makes a lab and runs its experiments; `make test` is what CI runs. `make test-cluster`
+# takes the cluster that KUBECONFIG names and CLUSTER_IMAGE, an image that its nodes have.
 PYTHON ?= python3
 VENV := .venv
 LAB := demo/demo-lab
@@ -7,7 +8,7 @@ AUTHOR := $(shell git config user.email > /dev/null || echo \
 	GIT_AUTHOR_NAME=Demo GIT_AUTHOR_EMAIL=demo@localhost \
 	GIT_COMMITTER_NAME=Demo GIT_COMMITTER_EMAIL=demo@localhost)
 
-.PHONY: demo test benchmarks
+.PHONY: demo test test-cluster benchmarks
 
 demo: $(LAB)
 	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
@@ -22,8 +23,11 @@ test: $(VENV)/ready
 	$(VENV)/bin/python -m flake8
 	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup tests
 
+test-cluster: $(VENV)/ready
+	$(VENV)/bin/python -m pytest -rs tests/cluster
+
 benchmarks: $(VENV)/ready
-	for name in bake push overhead runner; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	for name in bake push overhead runner search training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 $(VENV)/ready: requirements.txt
 	$(PYTHON) -m venv --clear $(VENV)

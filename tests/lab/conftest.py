@@ -28,6 +28,10 @@ print(json.dumps([{
 } for run in find_runs(client, experiment_name())]))
 """
 
+# For tests that are the same for each kind of lab.
+ONE_KIND = pytest.mark.parametrize(
+    "lab", [pytest.param("none", marks=pytest.mark.xdist_group("none"))], indirect=True)
+
 
 @dataclass
 class BakedLab:
@@ -56,9 +60,9 @@ class BakedLab:
         """Tag the newest commit and push the tag."""
         return self.ok(f"git tag {tag} && git push origin {tag}")
 
-    def runs(self, **tags: str) -> list[dict]:
-        """Return the runs that carry these tags, oldest first."""
-        found = json.loads(self.ok(f"python -c '{RUNS}'"))
+    def runs(self, variables: dict[str, str] | None = None, **tags: str) -> list[dict]:
+        """Return the runs that carry these tags, oldest first; `variables` may name a server."""
+        found = json.loads(self.ok(f"python -c '{RUNS}'", **(variables or {})).splitlines()[-1])
         return [run for run in found if tags.items() <= run["tags"].items()]
 
     def build(self, number: int) -> dict:

@@ -12,7 +12,7 @@ SVM = Path(__file__).parents[1] / "processes" / "svm_search" / "main.py"
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs_from_top_to_bottom_and_is_stored_without_output(
         own_store, monkeypatch, path):
-    assert run_python(SVM, "gamma=[0.001]", "C=[1, 10]", folder=own_store).returncode == 0
+    assert run_python(SVM, "default.trials=2", folder=own_store).returncode == 0
     monkeypatch.setenv("PYTHONPATH", environment(own_store)["PYTHONPATH"])
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

@@ -15,10 +15,14 @@ def captured(log: Path) -> Iterator[None]:
 
     `tee` does the copying: a thread of this process would stop whenever C code holds the
     interpreter while it prints. Where standard output and standard error go to the same
-    place, they share one `tee`, so their order is kept.
+    place, they share one `tee`, so their order is kept. `sys.stdout.terminal` is where a line can
+    be shown that changes and is not kept: the terminal itself, or None.
     """
     log.touch()
     with contextlib.ExitStack() as stack:
+        terminal = None
+        if os.isatty(1):
+            terminal = stack.enter_context(open(os.dup(1), "w", encoding="utf-8"))
         if os.path.sameopenfile(1, 2):
             stack.enter_context(_copied((1, 2), log))
         else:
@@ -30,6 +34,7 @@ def captured(log: Path) -> Iterator[None]:
                                  (2, contextlib.redirect_stderr)):
             stream = open(number, "w", buffering=1, encoding="utf-8",
                           errors="backslashreplace", closefd=False)
+            stream.terminal = terminal
             stack.enter_context(redirect(stack.enter_context(stream)))
         yield
 

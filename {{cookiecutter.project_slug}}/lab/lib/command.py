@@ -1,9 +1,11 @@
-"""`python -m lib.tracking summary|kill|ui`: what the runner and the `lab` command ask for."""
+"""`python -m lib.tracking COMMAND`: what the runner and the `lab` command ask for."""
 
 import argparse
+from pathlib import Path
 
+from .store import state_folder
 from .summary import PARENT, find_runs, table
-from .tracking import KILLED, experiment_name, open_store, tracking_uri
+from .tracking import KILLED, check_server, experiment_name, open_store, tracking_uri
 from .ui import serve
 
 WRONG_USAGE = 3
@@ -26,12 +28,16 @@ def main(arguments: list[str]) -> int:
     summary.add_argument("--build", help="a build number; without it, the newest runs")
     kill = commands.add_parser("kill", help="mark the running runs of a build as killed")
     kill.add_argument("--build", required=True)
+    replay = commands.add_parser("replay", help="send what waits for the tracking server")
+    replay.add_argument("folder", nargs="*", type=Path, help="without one, all that wait here")
     ui = commands.add_parser("ui", help="show the lab's runs in a browser until Ctrl-C")
     ui.add_argument("--port", type=int, default=5000, help="the first port to try")
     given = parser.parse_args(arguments)
     if given.command == "ui":
         uri = tracking_uri()
         return serve(uri, given.port, "" if uri.startswith("http") else runs_page())
+    if given.command == "replay":
+        return replay_all(given.folder)
     return summarise(given.build) if given.command == "summary" else kill_runs(given.build)
 
 
@@ -57,6 +63,24 @@ def kill_runs(build: str) -> int:
     for run in runs:
         client.set_terminated(run.info.run_id, KILLED)
     print(f"{len(runs)} runs marked as killed")
+    return 0
+
+
+def replay_all(folders: list[Path]) -> int:
+    """Send what waits in these folders, or in all that wait here."""
+    from .outbox import replay
+
+    folders, uri = folders or sorted(state_folder().glob("outbox/*")), tracking_uri()
+    if not folders:
+        print("nothing waits")
+        return 0
+    if not uri.startswith("http"):
+        print(f"error: {uri} is no server; name it in MLFLOW_TRACKING_URI")
+        return WRONG_USAGE
+    check_server(uri)
+    for folder in folders:
+        replay(folder, uri)
+        print(f"sent {folder.name} to {uri}")
     return 0
 
 

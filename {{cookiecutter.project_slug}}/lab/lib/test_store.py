@@ -33,6 +33,14 @@ def test_a_sqlite_file_is_known_by_its_address(uri, path):
     assert sqlite_file(uri) == (Path(path) if path else None)
 
 
+def test_a_commit_does_not_wait_for_the_disk(own_store):
+    with start_run("quick/main.py", {}):
+        store = mlflow.MlflowClient()._tracking_client.store
+        with store.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1  # NORMAL
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+
+
 def test_several_processes_may_make_the_same_store_at_once(tmp_path):
     processes = [subprocess.Popen([sys.executable, "-c", ONE_RUN], env=environment(tmp_path),
                                   cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(4)]

@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import tomllib
 import traceback
 from collections.abc import Iterator, Mapping
@@ -21,8 +22,10 @@ from typing import Any
 
 from . import store
 from .capture import captured
+from .cluster import run_wide
 from .config import flatten
 from .provenance import pinned, run_tags, uncommitted_patch, versions
+from .store import LAB
 
 
 @contextlib.contextmanager
@@ -46,8 +49,11 @@ atexit.register(gc.freeze)
 
 __all__ = ["connect", "experiment_name", "open_store", "pinned", "start_run", "tracking_uri"]
 
-LAB = Path(__file__).resolve().parents[2]
 FINISHED, FAILED, KILLED = "FINISHED", "FAILED", "KILLED"
+
+
+class NoServer(SystemExit):
+    """The tracking server does not answer; the message says what to do."""
 
 
 class Interrupted(SystemExit):
@@ -75,13 +81,16 @@ def connect() -> str:
     """
     uri, name = tracking_uri(), experiment_name()
     # With MLflow's own numbers a server that is away stops a training loop for four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # lib.outbox tries again
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    if uri.startswith("http"):
+        check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
         logging.getLogger(flavor).addFilter(_is_not_about_pickle)
     with without_garbage_collection():
         if database := store.sqlite_file(uri):
             store.prepare(database)
+            store.commit_quickly()
         mlflow.set_tracking_uri(uri)
         if database and mlflow.get_experiment_by_name(name) is None:
             with store.locked(database):
@@ -89,6 +98,17 @@ def connect() -> str:
                     mlflow.create_experiment(name, store.artifact_root(database))
         mlflow.set_experiment(name)
     return uri
+
+
+def check_server(uri: str) -> None:
+    """Raise NoServer when no server answers at an address: better now than after training."""
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+    except requests.RequestException as error:
+        raise NoServer(f"error: no MLflow server answers at {uri} ({error}). Start it, or name "
+                       "another one in MLFLOW_TRACKING_URI") from None
 
 
 def open_store() -> mlflow.MlflowClient | None:
@@ -112,11 +132,19 @@ def start_run(
     from as tags; the run holds `config` as parameters, versions.txt, uncommitted.patch when
     there is one, and output.log. It ends FINISHED, FAILED or KILLED, as the body does.
     """
-    connect()
     process = Path(main_file).resolve().parent.name
     tags = run_tags(LAB, process, config)
-    with (tempfile.TemporaryDirectory() as folder, _tags_of_every_run(tags), _statuses(),
-          _interruptible() as no_longer_interruptible):
+    if os.environ.get("RANK", "0") != "0":
+        with _unrecorded(tags) as run:
+            yield run
+        return
+    uri = connect()
+    with _interruptible():
+        status = run_wide(main_file, config)
+    if status is not None:  # the pods of a job did the work
+        raise SystemExit(status)
+    with (tempfile.TemporaryDirectory() as folder, _patient(uri), _tags_of_every_run(tags),
+          _statuses(), _interruptible() as no_longer_interruptible):
         run = mlflow.start_run(run_name=run_name or process)
         log, status = Path(folder, "output.log"), FAILED
         try:
@@ -132,6 +160,31 @@ def start_run(
         finally:
             no_longer_interruptible()
             _end(run, status, log)
+
+
+def _patient(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Let results wait while their server is away, where there is one."""
+    if not uri.startswith("http"):
+        return contextlib.nullcontext()
+    from .patient_store import patient
+
+    try:
+        state = store.state_folder()
+    except ValueError:
+        state = Path(tempfile.gettempdir())
+    return patient(uri, state / "outbox" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def _unrecorded(tags: Mapping[str, str]) -> Iterator[mlflow.ActiveRun]:
+    """Throw away what the body logs and prints: of torchrun's processes the first one records."""
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    with (tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere,
+          contextlib.redirect_stdout(nowhere), _tags_of_every_run(tags)):
+        logging.disable(logging.WARNING)
+        mlflow.set_tracking_uri(Path(folder, "store").as_uri())
+        with mlflow.start_run() as run:
+            yield run
 
 
 def ending(error: BaseException) -> str:
@@ -207,6 +260,9 @@ def _interruptible() -> Iterator[Any]:
                and threading.current_thread() is threading.main_thread()]
 
     def interrupt(number: int, frame: Any) -> None:
+        if _is_writing(frame):  # half a write would leave SQLite locked: again, a little later
+            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
+            return
         ignore()
         raise Interrupted(128 + number)
 
@@ -221,6 +277,13 @@ def _interruptible() -> Iterator[Any]:
     finally:
         for number in signals:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _is_writing(frame: Any) -> bool:
+    """Say whether a frame of the stack belongs to what writes to a database."""
+    while frame and not frame.f_globals.get("__name__", "").startswith("sqlalchemy."):
+        frame = frame.f_back
+    return frame is not None
 
 
 def _is_not_about_pickle(record: logging.LogRecord) -> bool:

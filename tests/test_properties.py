@@ -55,7 +55,7 @@ def test_any_word_is_a_parameter_or_a_clear_error(config, defaults, word) -> Non
 
 
 @given(text=st.one_of(TEXTS, st.lists(YAMLS, max_size=3).map(yaml.safe_dump_all)))
-@settings(deadline=1000)
+@settings(deadline=5000)
 def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
     from local.drone.decide import all_pipelines, pipeline_to_run
     from local.drone.documents import FileError
@@ -74,7 +74,7 @@ def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
         st.sampled_from(["name", "image", "commands", "when", "environment", "settings",
                          "depends_on", "failure", "detach"]), YAMLS, max_size=5), max_size=3),
     max_size=6))
-@settings(deadline=1000)
+@settings(deadline=5000)
 def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
     test_any_text_is_read_as_pipelines_or_refused.hypothesis.inner_test(
         yaml.safe_dump({"kind": "pipeline", "name": "exp", **fields}))
@@ -91,12 +91,12 @@ def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
 def test_hostile_files_are_refused_at_once(text: str) -> None:
     from local.drone.decide import all_pipelines
     from local.drone.documents import FileError
-    started = time.monotonic()
+    started = time.process_time()
     try:
         all_pipelines(text)
     except FileError as error:
         assert len(str(error)) < 1000
-    assert time.monotonic() - started < 5  # about a second on a quiet machine
+    assert time.process_time() - started < 5  # of this process alone; about one
 
 
 @given(text=TEXTS, variables=st.dictionaries(KEYS, TEXTS, max_size=3))

@@ -41,6 +41,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "use a colleague's clone": use_a_clone,
         "stop a build": stop_a_build,
         "move to a team's server": move_to_a_server,
+        "run the tests": run_some_tests,
     }
     for want, commands in rows.items():
         special.get(want, run_all)(lab, commands)
@@ -80,6 +81,12 @@ def stop_a_build(lab: BakedLab, commands: list[str]) -> None:
     """The build has ended by now; stopping one that runs is tested elsewhere."""
     assert commands == ["lab cancel 3"]
     assert "build 3 has ended already" in lab.sh(commands[0]).stdout
+
+
+def run_some_tests(lab: BakedLab, commands: list[str]) -> None:
+    """The command must work; that all of them pass is tested elsewhere, and takes minutes."""
+    for command in commands:
+        assert " passed" in lab.ok(command, PYTEST_ADDOPTS="lab/lib/test_config.py")
 
 
 def use_a_clone(lab: BakedLab, commands: list[str]) -> None:

@@ -91,7 +91,7 @@ def state(lab: BakedLab, tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "state").mkdir()
     lab.ok("python -c 'from lib.tracking import connect; connect()'", **store)
     yield store
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while left := processes_with(f"LAB_STATE={store['LAB_STATE']}"):
         assert time.monotonic() < end, f"processes are left: {left}"
         time.sleep(0.1)

@@ -85,7 +85,7 @@ def problems(answers: dict[str, str], before_rendering: dict[str, str]) -> list[
         typed = before_rendering.get(name, "")
         found.append(text_problem(name, typed if JINJA.search(typed) else answers[name]))
     for name, example in (("mlflow_tracking_uri", "http://mlflow-server:5000"),
-                          ("s3_endpoint", "http://minio:9000")):
+                          ("s3_endpoint", "http://s3:9000")):
         found.append(pattern_problem(name, URL_RULE, URL, answers[name], example))
     if not found[0]:  # the default image is made from the slug
         found.append(pattern_problem("runner_image", IMAGE_RULE, IMAGE, answers["runner_image"],

@@ -1,18 +1,21 @@
-# Makes the buckets and their users in MinIO. May run again: it leaves alone what is there.
+# Makes the buckets. May run again: it leaves alone what is there.
 set -eu
 
-until mc alias set s3 http://minio:9000 taglab-admin "$ADMIN_PASSWORD"; do sleep 2; done
-mc mb --ignore-existing s3/mlflow s3/labs
-
-# add_user NAME PASSWORD POLICY; the image of mc has a shell and little else, no grep
-add_user() {
-  mc admin user add s3 "$1" "$2"
-  mc admin policy create s3 "$3" "/buckets/$3.json"
-  case $(mc admin user info s3 "$1") in
-    *"$3"*) ;;
-    *) mc admin policy attach s3 "$3" --user "$1" ;;
-  esac
-}
-
-add_user mlflow "$MLFLOW_PASSWORD" server-policy
-add_user lab "$LAB_PASSWORD" lab-policy
+for bucket in mlflow labs; do
+  tries=90
+  while :; do
+    status=$(curl --silent --show-error --output /dev/null --write-out '%{http_code}' \
+      --aws-sigv4 aws:amz:us-east-1:s3 --user "taglab-admin:$ADMIN_PASSWORD" \
+      --request PUT "$S3/$bucket") || true
+    case $status in
+      200 | 409) break ;;  # made; there already
+      403) tries=0 ;;      # the password is wrong, and will be
+      *) tries=$((tries - 1)) ;;
+    esac
+    if [ "$tries" -le 0 ]; then
+      echo "bucket $bucket: the S3 server at $S3 answered $status" >&2
+      exit 1
+    fi
+    sleep 2
+  done
+done

@@ -1,9 +1,12 @@
-# Read by the image of PostgreSQL once, when its volume is empty. Each part may enter its own
-# database and no other.
+# Makes the databases; each part may enter its own and no other. The image of PostgreSQL reads this
+# once, when its volume is empty. May run again: it sets passwords and limits, and loses nothing.
 add_database() {
   psql --set ON_ERROR_STOP=1 --set name="$1" --set password="$2" --set limit="$3" <<'SQL'
-CREATE ROLE :"name" LOGIN PASSWORD :'password' CONNECTION LIMIT :limit;
-CREATE DATABASE :"name" OWNER :"name";
+SELECT format('CREATE ROLE %I', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'name') \gexec
+ALTER ROLE :"name" LOGIN PASSWORD :'password' CONNECTION LIMIT :limit;
+SELECT format('CREATE DATABASE %I OWNER %I', :'name', :'name')
+WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = :'name') \gexec
 REVOKE ALL ON DATABASE :"name" FROM PUBLIC;
 SQL
 }

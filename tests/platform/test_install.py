@@ -19,9 +19,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.lab.servers import postgresql
-
 from .conftest import COMPOSE, PLATFORM, load
+from .servers import PASSWORDS, databases, make_databases, psql
 
 INSTALL, REMOVE, CONVERT = load("install"), load("remove"), load("compose_convert.py")
 ADDRESSES = INSTALL.Addresses(*(f"http://node1.example:{port}" for port in (1, 2, 3, 4)))
@@ -69,8 +68,8 @@ def test_passwords_are_long_and_different_and_known_ones_stay() -> None:
     assert len(set(first.values())) == len(INSTALL.PASSWORDS)
     assert all(re.fullmatch("[0-9a-f]{32}", value) for value in first.values())
     assert INSTALL.make_passwords(first) == first
-    assert INSTALL.make_passwords({"minio-lab": "kept", "drone-client-id": "id"}).items() >= {
-        "minio-lab": "kept", "drone-client-id": "id"}.items()
+    assert INSTALL.make_passwords({"s3-lab": "kept", "drone-client-id": "id"}).items() >= {
+        "s3-lab": "kept", "drone-client-id": "id"}.items()
 
 
 def test_print_renders_everything_without_a_cluster(program: Program) -> None:
@@ -81,7 +80,7 @@ def test_print_renders_everything_without_a_cluster(program: Program) -> None:
     secrets, others = printed_secrets(once.stdout), printed_secrets(again.stdout)
     assert set(secrets["passwords"]) == set(INSTALL.PASSWORDS)
     assert not set(secrets["passwords"].values()) & set(others["passwords"].values())
-    assert secrets["lab"]["AWS_SECRET_ACCESS_KEY"] == secrets["passwords"]["minio-lab"]
+    assert secrets["lab"]["AWS_SECRET_ACCESS_KEY"] == secrets["passwords"]["s3-lab"]
     storage = urlsplit(secrets["lab"]["LAB_SEARCH_STORAGE"])
     assert storage.password == secrets["passwords"]["postgres-search"]
     assert (storage.username, storage.hostname, storage.path) == ("search", "postgres", "/search")
@@ -114,10 +113,10 @@ def test_addresses_come_from_the_host_or_as_given() -> None:
 
 def test_ports_are_those_of_the_services() -> None:
     texts = {name: (PLATFORM / f"{name}.yaml").read_text(encoding="utf-8")
-             for name in ("gitea", "drone", "mlflow", "minio")}
+             for name in ("gitea", "drone", "mlflow", "s3")}
     assert tuple(int(re.search(r"nodePort: (\d+)", text).group(1)) for text in texts.values()) == (
         INSTALL.PORTS["kubernetes"])
-    names = ("gitea", "drone", "mlflow-server", "minio")
+    names = ("gitea", "drone", "mlflow-server", "s3")
     assert tuple(int(COMPOSE["services"][name]["ports"][0].split(":")[0]) for name in names) == (
         INSTALL.PORTS["compose"])
 
@@ -206,34 +205,31 @@ def test_the_converter_answers_as_drone_expects() -> None:
 
 
 def test_each_part_enters_its_own_database_only(tmp_path: Path) -> None:
-    with postgresql(tmp_path / "postgres") as uri:
-        address = {"PGHOST": "127.0.0.1", "PGPORT": str(urlsplit(uri).port)}
-
-        def psql(user: str, database: str, sql: str) -> subprocess.CompletedProcess[str]:
-            return subprocess.run(["psql", "-U", user, "-d", database, "-Atc", sql], text=True,
-                                  capture_output=True, env={**os.environ, **address})
-        passwords = {f"{name}_PASSWORD": f"it's {name}"
-                     for name in ("GITEA", "DRONE", "MLFLOW", "SEARCH")}
-        subprocess.run(["bash", "-euo", "pipefail", PLATFORM / "databases.sh"], check=True,
-                       env={**os.environ, **address, **passwords, "PGUSER": "lab",
-                            "PGDATABASE": "postgres"})
-        parts = ("gitea", "drone", "mlflow", "search")
+    parts = ("gitea", "drone", "mlflow", "search")
+    with databases(tmp_path / "postgres") as port:
         for user in parts:
+            password = PASSWORDS[f"postgres-{user}"]
             for database in parts:
-                done = psql(user, database, "SELECT 1")
+                done = psql(port, user, database, "SELECT 1", password)
                 assert (done.returncode == 0) == (user == database), done.stderr
-            assert psql(user, user, "CREATE TABLE t (x int)").returncode == 0
-        limits = psql("lab", "postgres", "SELECT sum(rolconnlimit) FROM pg_roles "
-                                         "WHERE rolconnlimit > 0").stdout
+            assert psql(port, user, user, "CREATE TABLE t (x int)", password).returncode == 0
+            assert psql(port, user, user, "SELECT 1", "wrong").returncode
+        make_databases(port)  # again: nothing is lost
+        assert psql(port, "gitea", "gitea", "SELECT * FROM t",
+                    PASSWORDS["postgres-gitea"]).returncode == 0
+        limits = psql(port, "lab", "postgres", "SELECT sum(rolconnlimit) FROM pg_roles "
+                                               "WHERE rolconnlimit > 0").stdout
         most = re.search(r"max_connections=(\d+)", (PLATFORM / "postgres.yaml").read_text())
         assert int(limits) < int(most.group(1)) - 3  # three are the administrator's
 
 
-def test_a_lab_may_not_delete_artifacts() -> None:
-    statements = json.loads((PLATFORM / "lab-policy.json").read_text())["Statement"]
-    artifacts, = (item for item in statements if "arn:aws:s3:::mlflow/*" in item["Resource"])
-    assert {"s3:GetObject", "s3:PutObject", "s3:ListBucket"} <= set(artifacts["Action"])
-    assert not [action for action in artifacts["Action"] if "Delete" in action or "*" in action]
+def test_a_password_may_hold_any_character(tmp_path: Path) -> None:
+    odd = {**PASSWORDS, "postgres-search": "it's a $(new) one"}
+    with databases(tmp_path / "postgres") as port:
+        make_databases(port, odd)
+        for password in (odd["postgres-search"], PASSWORDS["postgres-search"]):
+            done = psql(port, "search", "search", "SELECT 1", password)
+            assert (done.returncode == 0) == (password == odd["postgres-search"])
 
 
 def test_remove_asks_for_the_name_of_the_cluster_and_says_what_is_lost(program: Program) -> None:

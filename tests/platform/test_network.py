@@ -6,15 +6,15 @@ import pytest
 from .conftest import COMPOSE, of_kind, workloads
 
 OUTSIDE = ("elsewhere", "any pod or person")
-PLATFORM_PARTS = ("gitea", "drone", "drone-runner", "drone-secrets", "mlflow-server", "minio",
-                  "minio-buckets", "postgres")
+PLATFORM_PARTS = ("gitea", "drone", "drone-runner", "drone-secrets", "mlflow-server", "s3",
+                  "s3-buckets", "postgres")
 PIPELINE = ("taglab-pipelines", "a pipeline")
-PUBLIC = {"gitea": 3000, "drone": 8080, "mlflow-server": 5000, "minio": 9000}
+PUBLIC = {"gitea": 3000, "drone": 8080, "mlflow-server": 5000, "s3": 9000}
 NEEDED = [
     ("gitea", "postgres", 5432), ("gitea", "drone", 8080), ("drone", "postgres", 5432),
     ("drone", "gitea", 3000), ("drone-runner", "drone", 8080), ("mlflow-server", "postgres", 5432),
-    ("drone-runner", "drone-secrets", 3000), ("mlflow-server", "minio", 9000),
-    ("minio-buckets", "minio", 9000), (PIPELINE, "postgres", 5432),
+    ("drone-runner", "drone-secrets", 3000), ("mlflow-server", "s3", 9000),
+    ("s3-buckets", "s3", 9000), (PIPELINE, "postgres", 5432),
     (PIPELINE, ("taglab-pipelines", "another"), 29500),
     *((person, part, port) for part, port in PUBLIC.items() for person in (OUTSIDE, PIPELINE)),
 ]
@@ -104,9 +104,16 @@ def test_pipelines_cannot_ask_a_cloud_for_the_rights_of_its_node() -> None:
     assert {block["cidr"]: block["except"] for block in blocks}["0.0.0.0/0"] == ["169.254.0.0/16"]
 
 
+def test_steps_of_compose_reach_one_port_of_the_storage() -> None:
+    beside = {name for name, service in COMPOSE["services"].items()
+              if "storage" in service["networks"]}
+    assert beside == {"seaweedfs", "s3"} and "ports" not in COMPOSE["services"]["seaweedfs"]
+    assert COMPOSE["services"]["seaweedfs"]["networks"] == ["storage"]
+
+
 def test_steps_of_compose_see_no_drone_and_no_gitea() -> None:
     beside_steps = {name for name, service in COMPOSE["services"].items()
                     if "labs" in service["networks"]}
-    assert beside_steps == {"mlflow-server", "minio", "postgres", "buckets"}
+    assert beside_steps == {"mlflow-server", "s3", "postgres", "buckets"}
     assert COMPOSE["services"]["drone-runner"]["environment"]["DRONE_RUNNER_NETWORKS"] == (
         COMPOSE["networks"]["labs"]["name"])

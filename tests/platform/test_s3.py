@@ -120,6 +120,11 @@ def test_wrong_keys_and_no_keys_are_refused(server: Server) -> None:
     assert refusal(nameless.put_object, Bucket="mlflow", Key="x", Body=b"") == "AccessDenied"
 
 
+def test_a_bucket_leaves_room_for_others_on_a_small_disk(server: Server) -> None:
+    client(server, "lab").put_object(Bucket="labs", Key="data/first", Body=b"data")
+    assert len(list((Path(server.folder) / "data").glob("labs_*.dat"))) == 2
+
+
 def test_a_full_bucket_is_not_deleted(server: Server) -> None:
     lab = client(server, "lab")
     lab.put_object(Bucket="labs", Key="data/kept", Body=b"data")
@@ -151,7 +156,8 @@ def test_compose_runs_the_same_server() -> None:
     service, job = COMPOSE["services"]["seaweedfs"], COMPOSE["services"]["buckets"]
     assert service["command"] == container("s3")["command"]
     assert set(service["environment"]) == set(environment("s3"))
-    assert service["environment"]["GOMEMLIMIT"] == environment("s3")["GOMEMLIMIT"]
+    for name in ("GOMEMLIMIT", "WEED_MASTER_VOLUME_GROWTH_COPY_1"):
+        assert service["environment"][name] == environment("s3")[name]
     assert job["entrypoint"] == container("s3-buckets")["command"]
     assert job["environment"]["S3"] == environment("s3-buckets")["S3"]
 

@@ -1,4 +1,3 @@
-import os
 import signal
 import socket
 import subprocess
@@ -6,6 +5,7 @@ import sys
 import urllib.request
 
 import mlflow
+import psutil
 import pytest
 
 from .command import main
@@ -73,11 +73,10 @@ def test_the_ui_shows_the_store_and_leaves_no_process(own_store):
     with urllib.request.urlopen(
             f"{address}/get-artifact?run_id={run.info.run_id}&path=hello.txt") as answer:
         assert answer.read() == b"hello"
-    children = subprocess.run(["ps", "-o", "pid=", "--ppid", str(ui.pid)], capture_output=True,
-                              text=True).stdout.split()
+    children = psutil.Process(ui.pid).children()
     ui.send_signal(signal.SIGINT)
     assert ui.wait(timeout=20) == 0
-    assert children and not [pid for pid in children if os.path.exists(f"/proc/{pid}")]
+    assert children and not any(child.is_running() for child in children)
     assert free_port(int(address.rpartition(":")[2])) == int(address.rpartition(":")[2])
 
 

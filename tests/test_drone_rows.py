@@ -40,9 +40,10 @@ def judge_glob(row: dict) -> str:
 
 
 def judge_condition(row: dict) -> str:
-    from local.drone.documents import FileError, read_documents
+    from local.drone.documents import FileError
+    from local.drone.schema import CONDITIONS, read_documents
     try:
-        condition = read_documents(f"ref: {row['yaml']}")[0].fields.condition("ref")
+        condition = read_documents(f"ref: {row['yaml']}", lambda head: CONDITIONS)[0].ref
     except FileError as error:
         return by_error(str(error), row["error"], False)
     return by_error(None, row["error"], condition.match(row["value"]) == row["match"])
@@ -123,14 +124,13 @@ def judge_server(row: dict) -> str:
 def judge_runner(row: dict) -> str:
     from local.drone.decide import pipeline_to_run
     from local.drone.documents import FileError
-    from local.drone.lint import PipelineError
     wanted = row.get("runner")
     if wanted is None:
         return AGREED
     try:
         pipeline = pipeline_to_run(row["yaml"], "exp", {"DRONE_TAG": row["tag"] or ""},
                                    trusted=row.get("trusted", False))
-    except (PipelineError, FileError) as error:
+    except FileError as error:
         return by_error(str(error), wanted.get("error"), False)
     if wanted.get("error"):
         return f"ran, but Drone says {wanted['error']}"
@@ -165,6 +165,7 @@ def as_step(step: dict | str) -> tuple[str, str, str]:
 
 
 def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
+    from local.drone.variables import step_environment
     steps = {step.name: step for step in planned}
     for drones in compiled:
         step = steps.get(drones["name"])
@@ -178,7 +179,7 @@ def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
             return f"{step.name} fails as {step.failure}"
         if step.step and "env" in drones:
             mine = {name: value for name, value in
-                    {**pipeline.environment, **step.step.environment}.items()
+                    {**pipeline.environment, **step_environment(step.step)}.items()
                     if isinstance(value, str) and not name.startswith(("DRONE", "CI", "GIT"))}
             if mine != {name: value for name, value in drones["env"].items() if name != "DRONE"}:
                 return f"{step.name} has {mine}, Drone {drones['env']}"

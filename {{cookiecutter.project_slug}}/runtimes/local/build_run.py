@@ -19,10 +19,9 @@ from local.children import end_all_below
 from local.drone.conditions import Event
 from local.drone.decide import all_pipelines, pipeline_to_run
 from local.drone.documents import FileError
-from local.drone.lint import PipelineError
 from local.drone.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, StepState,
                                  build_status)
-from local.drone.pipeline import Pipeline
+from local.drone.fields import Fields
 from local.drone.variables import Commit, Repository, Stage, drone_variables
 from local.environment import EnvironmentFailure, ensure_environment
 from local.git import GitError, git
@@ -140,7 +139,8 @@ class BuildRun:
         record = replace(record, status=RUNNING, started=started)
         try:
             pipeline = pipeline_to_run(text, record.name, variables)
-            if pipeline.depends_on and not pipeline.trigger.status(self._status_so_far()):
+            if pipeline.depends_on and not pipeline.trigger.status.match_status(
+                    self._status_so_far()):
                 self._record(replace(record, status=SKIPPED))
                 return
             self._wait_for_concurrency(pipeline)
@@ -154,20 +154,20 @@ class BuildRun:
             if self._cancelled:
                 run.stop()
             status, error = run.run(), ""
-        except (PipelineError, FileError) as failure:
+        except FileError as failure:
             status, error = ERROR, str(failure)
             self.log.say(f"error: pipeline {record.name}: {failure}")
         steps = next(each.steps for each in self.build.pipelines if each.name == record.name)
         self._record(replace(record, status=status, error=error, steps=steps, finished=time()))
 
-    def _wait_for_concurrency(self, pipeline: Pipeline) -> None:
+    def _wait_for_concurrency(self, pipeline: Fields) -> None:
         """Return when fewer than `limit` earlier builds have this pipeline unfinished."""
-        while pipeline.concurrency and not self._cancelled:
+        while pipeline.concurrency.limit and not self._cancelled:
             earlier = [build for build in self.builds.all() if build.number < self.build.number
                        and self.builds.is_held(build.number)]
             unfinished = [each for build in earlier for each in build.pipelines
                           if each.name == pipeline.name and each.status not in FINAL]
-            if len(unfinished) < pipeline.concurrency:
+            if len(unfinished) < pipeline.concurrency.limit:
                 return
             sleep(0.2)
 
@@ -223,7 +223,7 @@ def run_in_lab(lab: Path, build: Path, environment: Path,
                           capture_output=True, encoding="utf-8", errors="replace")
 
 
-def _dependencies(pipelines: list[Pipeline], matched: set[str]) -> dict[str, set[str]]:
+def _dependencies(pipelines: list[Fields], matched: set[str]) -> dict[str, set[str]]:
     """Return what each pipeline waits for; one that is not matched hands on what it waits for."""
     waits_for: dict[str, set[str]] = {}
     for pipeline in pipelines:

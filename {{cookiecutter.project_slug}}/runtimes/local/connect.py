@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.drone.documents import FileError, read_documents
+from local.drone.documents import FileError
 from local.drone.lint import lint
-from local.drone.source import Source
+from local.drone.source import Source, secrets_of
 from local.git import GitError, git
 from local.remote import REPOSITORY
 
@@ -87,21 +87,16 @@ def remote_commands(remotes: Mapping[str, str], url: str) -> list[tuple[str, ...
 def read_needs(lab: Path) -> Needs:
     """Return what the lab's `.drone.yml` and the configurations of its processes need."""
     text = (lab / ".drone.yml").read_text(encoding="utf-8")
-    source = Source(text, read_documents(text), None, None, "")
-    addresses = {place.text(name).rstrip("/") + path: None
-                 for pipeline in source.kubernetes
-                 for place in (pipeline.fields("environment"),
-                               *(step.fields("environment") for step in pipeline.items("steps")))
-                 for name, path in _ADDRESSES.items() if place.text(name).startswith("http")}
-    given = {document.fields.text("name") for document in source.documents
-             if document.fields.text("kind") == "secret"}
-    secrets = {place.fields(name).text("from_secret") for step in source.steps
-               for place in (step.fields("environment"), step.fields("settings"))
-               for name in place if place.is_mapping(name)}
+    source = Source(text)
+    environments = [place.environment for place in (*source.kubernetes, *source.steps)]
+    addresses = {str(environment[name]).rstrip("/") + path: None for environment in environments
+                 for name, path in _ADDRESSES.items()
+                 if str(environment.get(name)).startswith("http")}
+    secrets = {secret.name for step in source.steps for _, secret in secrets_of(step)}
     wide = [file.parent.name for file in sorted(lab.glob("lab/processes/*/config.toml"))
             if "cluster" in tomllib.loads(file.read_text(encoding="utf-8"))]
     trusted = any("untrusted" in finding.text for finding in lint(text))
-    return Needs(tuple(addresses), tuple(sorted(secrets - given - {""})), trusted, tuple(wide))
+    return Needs(tuple(addresses), tuple(sorted(secrets - source.given_secrets)), trusted, tuple(wide))
 
 
 def answer(address: str) -> str:

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from local import LabError
+
 Report = Callable[[str], None]
 _DAY = 24 * 60 * 60
 _INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 
 
-class EnvironmentFailure(Exception):
+class EnvironmentFailure(LabError):
     """An environment could not be made; the message says what failed and what to type."""
 
 

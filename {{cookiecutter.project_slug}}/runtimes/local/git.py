@@ -5,6 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
+from local import LabError
+
 _LOCAL_VARIABLES = (  # what `git rev-parse --local-env-vars` lists, and the quarantine of a push
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
     "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE",
@@ -13,7 +15,7 @@ _LOCAL_VARIABLES = (  # what `git rev-parse --local-env-vars` lists, and the qua
 )
 
 
-class GitError(Exception):
+class GitError(LabError):
     """A git command failed; the message holds the command and what git said."""
 
 

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from local.drone.documents import FileError, read_documents
+from local.drone.documents import FileError
 from local.drone.source import Source
 from local.drone.step_warnings import uses_python
 from local.environment import requirements_hash
@@ -47,9 +47,8 @@ def image_name(text: str) -> str:
     Raises ImageError when there is none.
     """
     try:
-        source = Source(text, read_documents(text), None, None, "")
-        names = Counter(repository(step.text("image")) for step in source.steps
-                        if uses_python(step) and step.text("image"))
+        names = Counter(repository(step.image) for step in Source(text).steps
+                        if uses_python(step) and step.image)
     except FileError as error:
         raise ImageError(f".drone.yml has an error: {error}. Type: lab lint") from error
     if not names:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from local.drone.decide import all_pipelines
 from local.drone.documents import FileError
-from local.drone.pipeline import Pipeline
+from local.drone.fields import Fields
 from local.git import GitError, git, git_environment
 from local.remote import REPOSITORY
 
@@ -38,7 +38,7 @@ def launch(lab: Path, name: str) -> list[str]:
     return [f"git tag {tag}", f"git push {local_remote(lab)} refs/tags/{tag}"]
 
 
-def find_pipeline(pipelines: list[Pipeline], name: str) -> Pipeline:
+def find_pipeline(pipelines: list[Fields], name: str) -> Fields:
     """Return the pipeline with this name. Raises LaunchError with the names that there are."""
     known = {pipeline.name: pipeline for pipeline in pipelines}
     if name.replace("_", "-") in known:
@@ -49,9 +49,9 @@ def find_pipeline(pipelines: list[Pipeline], name: str) -> Pipeline:
     return known[name]
 
 
-def tag_prefix(pipeline: Pipeline) -> str:
+def tag_prefix(pipeline: Fields) -> str:
     """Return what a tag must begin with to start the pipeline. Raises LaunchError."""
-    for pattern in pipeline.trigger.by_name["ref"].include:
+    for pattern in pipeline.trigger.ref.include:
         prefix = pattern.removeprefix("refs/tags/").removesuffix("*")
         if pattern == f"refs/tags/{prefix}*" and not _NEEDS_LITERAL.search(prefix):
             return prefix

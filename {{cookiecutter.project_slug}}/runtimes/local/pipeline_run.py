@@ -10,8 +10,8 @@ from time import time
 
 from local.drone.conditions import Event
 from local.drone.outcome import PipelineState, PlannedStep, StepState, plan
-from local.drone.pipeline import Pipeline
-from local.drone.variables import Commit, step_variables
+from local.drone.fields import Fields
+from local.drone.variables import Commit, step_environment, step_variables
 from local.git import GitError
 from local.process import Log, Processes
 from local.secrets import look_up_secrets, make_mask
@@ -35,7 +35,7 @@ class Surroundings:
 class PipelineRun:
     """One pipeline while it runs in `folder`, which is new and empty."""
 
-    def __init__(self, around: Surroundings, pipeline: Pipeline, variables: Mapping[str, str],
+    def __init__(self, around: Surroundings, pipeline: Fields, variables: Mapping[str, str],
                  folder: Path, record: Callable[[tuple[StepState, ...]], None]) -> None:
         self._around, self._pipeline, self._variables = around, pipeline, variables
         self._home, self._workspace = folder / "home", folder / "src"
@@ -92,11 +92,11 @@ class PipelineRun:
         shown = f"{self._pipeline.name}/{name}" if self._around.show_pipeline else name
         if planned.step is None:
             return self._clone(shown)
-        environment, secrets = look_up_secrets(planned.step.environment, self._around.secrets)
+        environment, secrets = look_up_secrets(step_environment(planned.step), self._around.secrets)
         home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
         home.mkdir(parents=True, mode=0o700)
-        below = Path(planned.step.working_dir or self._pipeline.workspace)
-        folder = self._workspace / below.relative_to(self._pipeline.workspace)
+        below = Path(planned.step.working_dir or self._pipeline.workspace.path)
+        folder = self._workspace / below.relative_to(self._pipeline.workspace.path)
         folder.mkdir(parents=True, exist_ok=True)
         processes = self._background if planned.background else self._steps
         return processes.run(
@@ -106,7 +106,7 @@ class PipelineRun:
     def _clone(self, shown: str) -> int:
         commit = self._around.commit
         try:
-            clone(self._around.lab, commit.sha, self._workspace, self._pipeline.clone_depth)
+            clone(self._around.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
         except GitError as error:
             self._around.log.say(str(error), shown)
             return 128
@@ -116,7 +116,7 @@ class PipelineRun:
     def _step_variables(self, environment: Mapping[str, str], home: Path,
                         name: str) -> dict[str, str]:
         variables = step_variables(self._variables, self._pipeline, self._around.commit,
-                                   self._pipeline.workspace, environment)
+                                   self._pipeline.workspace.path, environment)
         return {"HOME": str(home),
-                **reroot(variables, self._pipeline.workspace, str(self._workspace)),
+                **reroot(variables, self._pipeline.workspace.path, str(self._workspace)),
                 "DRONE_STEP_NAME": name, **self._around.machine}

@@ -115,7 +115,7 @@ def create_build(lab: Path, commit: Commit, text: str,
 
 def _nothing_triggered(text: str, commit: Commit) -> str:
     patterns = sorted({pattern for pipeline in all_pipelines(text)
-                       for pattern in pipeline.trigger.by_name["ref"].include})
+                       for pattern in pipeline.trigger.ref.include})
     known = f" It has: {', '.join(patterns)}" if patterns else ""
     return f"no pipeline of .drone.yml is triggered by {commit.ref}.{known}"
 

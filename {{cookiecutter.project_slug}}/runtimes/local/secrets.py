@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from local.drone.pipeline import Secret
+from local.drone.fields import Secret
 
 FILE = Path(".lab", "secrets.toml")
 _PREFIX = "LAB_SECRET_"

@@ -4,45 +4,42 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from local.drone.conditions import BadPattern, Condition, Conditions, glob_match
-from local.drone.documents import Fields
-from local.drone.source import EVENTS, Source, Warnings, builds_of, sample_variables, steps_of
+from local.drone.conditions import TRIGGER, BadPattern, Condition, glob_match
+from local.drone.fields import Fields
+from local.drone.rejections import Problems
+from local.drone.source import EVENTS, Source, builds_of, sample_variables
 from local.drone.substitution import SubstitutionError, used_names
 
 
-def matches_everything(source: Source) -> Warnings:
+def matches_everything(source: Source) -> Problems:
     """A condition in which Drone sees no pattern always holds."""
     for place, name, condition in source.conditions:
-        inner = place.fields(name) if place.is_mapping(name) else ()
-        if not condition.include and not condition.exclude or any(
-                key not in ("include", "exclude") or not inner.is_list(key) for key in inner):
+        if condition.dropped or not (condition.include or condition.exclude):
             yield (place.line_of(name), f"Drone sees no pattern in (part of) `{name}`, so that "
                    f"matches everything; write `{name}: [PATTERN]` or `{name}: {{include: "
                    "[PATTERN], exclude: [PATTERN]}`")
     for pipeline in source.pipelines:
-        trigger = pipeline.fields("trigger")
-        if not any(trigger.condition(name) != Condition() for name in Conditions.TRIGGER):
+        if all(getattr(pipeline.trigger, name) == Condition() for name in TRIGGER):
             yield (pipeline.line_of("trigger"), "every push, tag and pull request starts this "
                    "pipeline; add `trigger: {ref: [refs/tags/NAME-*]}`, or `event: [push, tag]` "
                    "if you want it")
 
 
-def branch_with_tags(source: Source) -> Warnings:
+def branch_with_tags(source: Source) -> Problems:
     """A condition on the branch never holds for a tag."""
     for pipeline in source.kubernetes:
-        trigger = pipeline.fields("trigger")
-        explicit = trigger.condition("event").include or trigger.condition("ref").include
-        places = [trigger] if explicit and "tag" in builds_of(trigger) else []
-        if builds_of(trigger) == {"tag"}:
-            places += [step.fields("when") for step in steps_of(pipeline)]
+        trigger, events = pipeline.trigger, builds_of(pipeline.trigger)
+        explicit = trigger.event.include or trigger.ref.include
+        places = [trigger] if explicit and "tag" in events else []
+        if events == {"tag"}:
+            places += [step.when for step in (*pipeline.services, *pipeline.steps)]
         for place in places:
-            branch = place.condition("branch")
-            if branch.include and not branch.match(""):
+            if place.branch.include and not place.branch.match(""):
                 yield (place.line_of("branch"), "a tag has no branch, so `branch` never lets one "
                        "through; remove `branch`, or give tags a pipeline of their own")
 
 
-def bad_patterns(source: Source) -> Warnings:
+def bad_patterns(source: Source) -> Problems:
     """A pattern that Drone cannot read matches nothing."""
     for place, name, pattern in _patterns(source):
         if "[!" in pattern:
@@ -53,7 +50,7 @@ def bad_patterns(source: Source) -> Warnings:
                    "nothing; close every `[` and `{`, and write no `/` inside `{…}`")
 
 
-def star_and_slash(source: Source) -> Warnings:
+def star_and_slash(source: Source) -> Problems:
     """`*` stops at a `/`, and so does `**` beside other characters."""
     for place, name, pattern in _patterns(source):
         parts = pattern.split("/")
@@ -66,7 +63,7 @@ def star_and_slash(source: Source) -> Warnings:
                    f"a/b` is not matched; write `{pattern}*`")
 
 
-def matches_nothing(source: Source) -> Warnings:
+def matches_nothing(source: Source) -> Problems:
     """A ref begins with `refs/`; events and statuses have fixed names."""
     known = {"event": EVENTS, "status": ("success", "failure")}
     for place, name, pattern in _patterns(source):
@@ -80,7 +77,7 @@ def matches_nothing(source: Source) -> Warnings:
                    + (f"`{near[0]}`" if near else f"one of {', '.join(known_here)}"))
 
 
-def emptied_variables(source: Source) -> Warnings:
+def emptied_variables(source: Source) -> Problems:
     """Drone replaces what it does not know by nothing, also what was meant for the shell."""
     try:
         names = used_names(source.text)

@@ -4,7 +4,12 @@ A glob is matched as by doublestar 1.1: `/` separates components, `**` is a whol
 """
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+TRIGGER = ("branch", "event", "action", "ref", "repo", "target", "cron")
+WHEN = (*TRIGGER, "instance")
+Glob = str | list[str]  # whole, or in its components
 
 
 @dataclass(frozen=True)
@@ -13,12 +18,17 @@ class Condition:
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    dropped: bool = False  # whether it holds something in which Drone sees no pattern
 
     def match(self, value: str) -> bool:
         """Exclusion wins; an empty `include` lets everything in."""
         if _any_match(self.exclude, value):
             return False
         return not self.include or _any_match(self.include, value)
+
+    def match_status(self, status: str) -> bool:
+        """Without patterns, success alone is let in."""
+        return self.match(status) if self.include or self.exclude else status == "success"
 
 
 @dataclass(frozen=True)
@@ -35,35 +45,19 @@ class Event:
     instance: str = ""
 
 
-@dataclass(frozen=True)
-class Conditions:
-    """The conditions of a trigger or a `when`, by name; all must match."""
-
-    by_name: dict[str, Condition] = field(default_factory=dict)
-
-    TRIGGER = ("branch", "event", "action", "ref", "repo", "target", "cron")
-    WHEN = (*TRIGGER, "instance")
-
-    def match(self, event: Event, names: tuple[str, ...]) -> bool:
-        """Say whether the event meets the conditions with these names."""
-        return all(self.by_name[name].match(getattr(event, name))
-                   for name in names if name in self.by_name)
-
-    def status(self, status: str) -> bool:
-        """Say whether `status` is met; without one, only success is."""
-        condition = self.by_name.get("status", Condition())
-        if not condition.include and not condition.exclude:
-            return status == "success"
-        return condition.match(status)
+def all_match(conditions: object, event: Event, names: Iterable[str]) -> bool:
+    """Say whether the event meets those conditions of a trigger or a `when` that have these names.
+    """
+    return all(getattr(conditions, name).match(getattr(event, name)) for name in names)
 
 
 def _any_match(patterns: tuple[str, ...], value: str) -> bool:
-    return any(_quiet_match(pattern, value) for pattern in patterns)
+    return any(_quiet(glob_match, pattern, value) for pattern in patterns)
 
 
-def _quiet_match(pattern: str, value: str) -> bool:
+def _quiet(match: Callable[[Glob, Glob], bool], pattern: Glob, name: Glob) -> bool:
     try:
-        return glob_match(pattern, value)
+        return match(pattern, name)
     except BadPattern:
         return False  # Drone swallows the error
 
@@ -111,13 +105,6 @@ def _match_components(pattern: list[str], name: list[str]) -> bool:
         if not _match_component(component, name[index]):
             return False
     return len(pattern) == len(name)
-
-
-def _quiet(match, pattern, name) -> bool:
-    try:
-        return match(pattern, name)
-    except BadPattern:
-        return False
 
 
 def _match_component(pattern: str, name: str) -> bool:

@@ -3,51 +3,59 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from local.drone.conditions import Conditions, Event
-from local.drone.documents import read_documents
-from local.drone.lint import PipelineError, check_file, check_pipeline
-from local.drone.pipeline import Pipeline, read_pipelines
-from local.drone.schema import check_documents, runner_schema, server_schema
-from local.drone.substitution import SubstitutionError, substitute
+from local.drone import rejections
+from local.drone.conditions import TRIGGER, Event, all_match
+from local.drone.documents import FileError
+from local.drone.fields import Fields
+from local.drone.schema import (NOT_PIPELINES, is_kubernetes, read_documents, runner_schema,
+                                server_schema)
+from local.drone.substitution import substitute
 
 
-def triggered_pipelines(text: str, event: Event) -> list[Pipeline]:
+def triggered_pipelines(text: str, event: Event) -> list[Fields]:
     """Return the pipelines that the event starts, from the file as it is written.
 
     Raises FileError when Drone rejects the file.
     """
-    return [pipeline for pipeline in all_pipelines(text)
-            if pipeline.trigger.match(event, Conditions.TRIGGER)]
+    return [each for each in all_pipelines(text) if all_match(each.trigger, event, TRIGGER)]
 
 
-def all_pipelines(text: str) -> list[Pipeline]:
+def all_pipelines(text: str) -> list[Fields]:
     """Return every pipeline of the file. Raises FileError when Drone rejects the file."""
-    documents = read_documents(text)
-    check_documents(documents, server_schema)
-    check_file(documents)
-    return read_pipelines(documents)
+    documents = read_documents(text, server_schema)
+    _raise_first(rejections.by_server(documents))
+    return [each for each in documents if each.kind not in NOT_PIPELINES]
 
 
 def pipeline_to_run(text: str, name: str, variables: Mapping[str, str],
-                    trusted: bool = False) -> Pipeline:
+                    trusted: bool = False) -> Fields:
     """Return the pipeline `name` as the runner reads it, after `${…}` was replaced.
 
-    Raises PipelineError when Drone rejects it or this machine refuses it, FileError as above.
-    `trusted` says whether the repository has Drone's flag of that name; no local one has.
+    Raises FileError when Drone rejects it or this machine refuses it. `trusted` says whether the
+    repository has Drone's flag of that name; no local one has.
     """
+    documents = read_documents(substitute(text, variables), runner_schema)
+    for pipeline in filter(is_kubernetes, documents):
+        _raise_first(rejections.when_read(pipeline))
+    asked = [each for each in documents if each.kind == "pipeline" and each.name == name]
+    if not asked:
+        raise FileError("resource not found: `${…}` cannot be used in a pipeline's name")
+    pipeline = asked[0]
+    if not is_kubernetes(pipeline):
+        raise FileError(f"not supported on this machine:\nline {pipeline.line_of('type')}: this "
+                        f"machine runs `type: kubernetes`, not `{pipeline.type}`")
+    refusals = [f"line {line}: {words}" for line, words in rejections.here(pipeline)]
     try:
-        replaced = substitute(text, variables)
-    except SubstitutionError as error:
-        raise PipelineError(str(error)) from error
-    documents = read_documents(replaced)
-    check_documents(documents, runner_schema)
-    pipelines = [each for each in read_pipelines(documents)
-                 if each.kind == "pipeline" and each.name == name]
-    refusals = [refusal for each in pipelines for refusal in each.refusals()]
-    try:
-        check_pipeline(documents, name, trusted)
-    except PipelineError as error:  # and, at once, what would be said after its correction
-        raise PipelineError("\n".join((str(error), *refusals))) from error
+        _raise_first(rejections.by_runner(pipeline))
+        if not trusted:
+            _raise_first(rejections.without_trust(pipeline))
+    except FileError as error:  # and, at once, what would be said after its correction
+        raise FileError("\n".join((str(error), *refusals))) from error
     if refusals:
-        raise PipelineError("\n".join(("not supported on this machine:", *refusals)))
-    return pipelines[0]
+        raise FileError("\n".join(("not supported on this machine:", *refusals)))
+    return pipeline
+
+
+def _raise_first(problems: rejections.Problems) -> None:
+    for line, words in problems:
+        raise FileError(f"{words} (line {line})")

@@ -3,8 +3,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from local.drone.conditions import Conditions, Event
-from local.drone.pipeline import Pipeline, Step
+from local.drone.conditions import WHEN, Event, all_match
+from local.drone.fields import Fields
 
 CLONE = "clone"
 SKIP_THE_REST = 78  # a step's exit code that ends the pipeline as a success
@@ -18,7 +18,7 @@ class PlannedStep:
     """A step of a plan. `step` is None for the clone."""
 
     name: str
-    step: Step | None
+    step: Fields | None
     depends_on: frozenset[str]
     run: str  # on-success, on-failure or always
     failure: str  # fail, ignore or fast
@@ -36,7 +36,7 @@ class StepState:
     finished: float = 0.0
 
 
-def plan(pipeline: Pipeline, event: Event) -> list[PlannedStep]:
+def plan(pipeline: Fields, event: Event) -> list[PlannedStep]:
     """Return the services and steps to run, in file order, each with what it waits for.
 
     Without any `depends_on`, each step waits for the one before it. With one, every step that has
@@ -45,29 +45,29 @@ def plan(pipeline: Pipeline, event: Event) -> list[PlannedStep]:
     """
     steps = (*pipeline.services, *pipeline.steps)
     graph = any(step.depends_on for step in steps)
-    clone = [CLONE] if pipeline.clone else []
+    clone = [] if pipeline.clone.disable else [CLONE]
     waits: dict[str, frozenset[str]] = {}
-    planned = [PlannedStep(CLONE, None, frozenset(), "always", "fail")] if pipeline.clone else []
+    planned = [PlannedStep(CLONE, None, frozenset(), "always", "fail") for _ in clone]
     before = frozenset(clone)
     for step in steps:
         named = frozenset(step.depends_on or clone) if graph else before
         needs = frozenset().union(*(waits.get(name, {name}) for name in named))
-        if step.when.match(event, Conditions.WHEN):
+        if all_match(step.when, event, WHEN):
             planned.append(PlannedStep(step.name, step, needs, _run_policy(step), _failure(step),
-                                       background=step.detach))
+                                       background=step.detach or step in pipeline.services))
             before = frozenset([step.name])
         else:
             waits[step.name] = needs
     return planned
 
 
-def _run_policy(step: Step) -> str:
-    if step.when.status(FAILURE):
-        return "always" if step.when.status(SUCCESS) else "on-failure"
+def _run_policy(step: Fields) -> str:
+    if step.when.status.match_status(FAILURE):
+        return "always" if step.when.status.match_status(SUCCESS) else "on-failure"
     return "on-success"
 
 
-def _failure(step: Step) -> str:
+def _failure(step: Fields) -> str:
     if step.failure in ("fast", "fast-fail", "fail-fast"):
         return "fast"
     return "ignore" if step.failure == "ignore" else "fail"

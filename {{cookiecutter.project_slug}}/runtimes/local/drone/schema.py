@@ -1,84 +1,48 @@
-"""The fields of `.drone.yml` and the type of each, for Drone's server and for its runner.
+"""The fields of `.drone.yml` and the kind of each, for Drone's server and for its runner.
 
 The server knows Docker's pipelines and reads every pipeline as one; the runner reads its own.
 """
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from local.drone.documents import Document, Fields, FileError
+from local.drone.documents import FileError, parse_documents
+from local.drone.fields import ANY, Fields, Reader, Schema
+from local.drone.fields import boolean as BOOLEAN
+from local.drone.fields import condition as CONDITION
+from local.drone.fields import integer as INTEGER
+from local.drone.fields import not_here as NOT_HERE
+from local.drone.fields import setting, size as SIZE, text_or, variable
+from local.drone.fields import text as TEXT
 
-Reader = Callable[[Fields, str], object]
-Schema = dict[str, "Reader | Schema | list[Schema]"]
+WORKSPACE = "/drone/src"
+UNNAMED = "default"  # what Drone calls a pipeline without a name
 
-TEXT, INTEGER, BOOLEAN, TEXTS = Fields.text, Fields.integer, Fields.boolean, Fields.texts
-CONDITION = Fields.condition
-_SIZE = re.compile(r"\d+(\.\d+)* ?[kKmMgGtTpP]?[iI]?[bB]?")
-NOT_PIPELINES = ("secret", "signature", "cron", "registry", "template")  # all else is one
-
-
-def text_map(fields: Fields, name: str) -> None:
-    """Read a mapping of texts."""
-    inner = fields.fields(name)
-    for key in inner:
-        inner.text(key)
-
-
-def variables(fields: Fields, name: str) -> None:
-    """Read a mapping of texts or `{from_secret: NAME}`."""
-    inner = fields.fields(name)
-    for key in inner:
-        if inner.is_mapping(key):
-            check_types(inner.fields(key), {"value": TEXT, "from_secret": TEXT})
-        else:
-            inner.text(key)
-
-
-def any_map(fields: Fields, name: str) -> None:
-    """Read a mapping of anything."""
-    fields.fields(name)
-
-
-def size(fields: Fields, name: str) -> None:
-    """Read a number of bytes, with or without a unit."""
-    text = fields.text(name)
-    if not fields.is_null(name) and not _SIZE.fullmatch(text):
-        fields.reject(name, "a size")
-
-
-def text_or(schema: Schema) -> Reader:
-    """Read a text or a mapping."""
-    def read(fields: Fields, name: str) -> None:
-        if fields.is_mapping(name):
-            check_types(fields.fields(name), schema)
-        else:
-            fields.text(name)
-    return read
-
-
-AMOUNTS: Schema = {"cpu": INTEGER, "memory": size}
-RESOURCES: Schema = {"requests": AMOUNTS, "limits": AMOUNTS}
+TEXTS = [TEXT]
+_TEXT_MAP: Schema = {ANY: TEXT}
+_AMOUNTS: Schema = {"cpu": INTEGER, "memory": SIZE}
+_RESOURCES: Schema = {"requests": _AMOUNTS, "limits": _AMOUNTS}
 CONDITIONS: Schema = {name: CONDITION for name in (
     "branch", "event", "action", "ref", "repo", "target", "cron", "status", "instance", "paths")}
-_HEAD: Schema = {"kind": TEXT, "type": TEXT, "name": TEXT, "version": TEXT}
+_HEAD: Schema = {"kind": TEXT, "type": text_or("docker"), "name": text_or(UNNAMED),
+                 "version": TEXT}
 _STEP: Schema = {
-    "name": TEXT, "image": TEXT, "commands": TEXTS, "environment": variables, "settings": any_map,
-    "depends_on": TEXTS, "when": CONDITIONS, "failure": TEXT, "detach": BOOLEAN,
-    "privileged": BOOLEAN, "pull": TEXT, "resources": RESOURCES, "working_dir": TEXT,
-    "entrypoint": TEXTS, "command": TEXTS, "shell": TEXT,
+    "name": TEXT, "image": TEXT, "commands": TEXTS, "environment": {ANY: variable},
+    "settings": {ANY: setting}, "depends_on": TEXTS, "when": CONDITIONS, "failure": TEXT,
+    "detach": BOOLEAN, "privileged": BOOLEAN, "pull": TEXT, "resources": _RESOURCES,
+    "working_dir": TEXT, "entrypoint": TEXTS, "command": TEXTS, "shell": TEXT,
     "volumes": [{"name": TEXT, "path": TEXT}],
 }
 _OBJECT: Schema = {"name": TEXT, "default_mode": INTEGER, "optional": BOOLEAN}
 _BOTH: Schema = {
     **_HEAD, "depends_on": TEXTS,
     "clone": {"disable": BOOLEAN, "depth": INTEGER, "skip_verify": BOOLEAN},
-    "concurrency": {"limit": INTEGER}, "node": text_map,
+    "concurrency": {"limit": INTEGER}, "node": _TEXT_MAP,
     "platform": {"os": TEXT, "arch": TEXT, "variant": TEXT, "version": TEXT},
     "trigger": CONDITIONS, "services": [_STEP], "steps": [_STEP],
-    "volumes": [{"name": TEXT, "temp": {"medium": TEXT, "size_limit": size},
+    "volumes": [{"name": TEXT, "temp": {"medium": TEXT, "size_limit": SIZE},
                  "host": {"path": TEXT}}],
-    "image_pull_secrets": TEXTS, "workspace": {"path": TEXT},
+    "image_pull_secrets": TEXTS, "workspace": {"path": text_or(WORKSPACE)},
 }
 
 STEP: Schema = {**_STEP, "user": INTEGER, "group": INTEGER,
@@ -86,11 +50,11 @@ STEP: Schema = {**_STEP, "user": INTEGER, "group": INTEGER,
 PIPELINE: Schema = {
     **_BOTH, "steps": [STEP], "services": [STEP],
     "clone": {**_BOTH["clone"], "retries": INTEGER, "trace": BOOLEAN},
-    "resources": RESOURCES, "environment": text_map,
+    "resources": _RESOURCES, "environment": _TEXT_MAP,
     "volumes": [{**_BOTH["volumes"][0], "claim": {"name": TEXT, "read_only": BOOLEAN},
                  "config_map": _OBJECT, "secret": _OBJECT}],
-    "metadata": {"namespace": TEXT, "annotations": text_map, "labels": text_map},
-    "node_name": TEXT, "node_selector": text_map, "service_account_name": TEXT,
+    "metadata": {"namespace": TEXT, "annotations": _TEXT_MAP, "labels": _TEXT_MAP},
+    "node_name": TEXT, "node_selector": _TEXT_MAP, "service_account_name": TEXT,
     "tolerations": [{"key": TEXT, "operator": TEXT, "effect": TEXT, "value": TEXT,
                      "toleration_seconds": INTEGER}],
     "dns_config": {"nameservers": TEXTS, "searches": TEXTS,
@@ -101,55 +65,52 @@ PIPELINE: Schema = {
 _DOCKER_STEP: Schema = {
     **_STEP, "user": TEXT, "network_mode": TEXT, "dns": TEXTS, "dns_search": TEXTS,
     "extra_hosts": TEXTS, "devices": [{"name": TEXT, "path": TEXT}],
-    "push": text_or({"image": TEXT}),
-    "build": text_or({"args": text_map, "cache_from": TEXTS, "context": TEXT, "dockerfile": TEXT,
-                      "image": TEXT, "labels": text_map}),
+    "push": NOT_HERE, "build": NOT_HERE,
 }
 _DOCKER: Schema = {**_BOTH, "steps": [_DOCKER_STEP], "services": [_DOCKER_STEP],
                    "workspace": {"base": TEXT, "path": TEXT}}
-_OTHERS: dict[str, Schema] = {
+NOT_PIPELINES: dict[str, Schema] = {  # every other kind is one
     "secret": {**_HEAD, "data": TEXT, "get": {"path": TEXT, "name": TEXT, "key": TEXT}},
     "signature": {"kind": TEXT, "hmac": TEXT},
-    "registry": {**_HEAD, "data": text_map},
+    "registry": {**_HEAD, "data": _TEXT_MAP},
     "cron": {**_HEAD, "spec": {"schedule": TEXT, "branch": TEXT, "deployment": {"target": TEXT}}},
-    "template": {},
+    "template": {"kind": TEXT},
 }
 
 
-def server_schema(document: Fields) -> Schema:
+def server_schema(head: Fields) -> Schema:
     """Return what the server expects in a document."""
-    return _OTHERS.get(document.text("kind"), _DOCKER)
+    return NOT_PIPELINES.get(head.kind, _DOCKER)
 
 
-def runner_schema(document: Fields) -> Schema:
+def runner_schema(head: Fields) -> Schema:
     """Return what the Kubernetes runner expects in a document; it leaves others unread."""
-    return PIPELINE if is_kubernetes(document) else _OTHERS.get(document.text("kind"), {})
+    return PIPELINE if is_kubernetes(head) else NOT_PIPELINES.get(head.kind, _HEAD)
+
+
+def any_pipeline_schema(head: Fields) -> Schema:
+    """Return the runner's view of a document, also where it is another runner's."""
+    return PIPELINE if head.kind == "pipeline" else runner_schema(head)
 
 
 def is_kubernetes(document: Fields) -> bool:
     """Say whether a document is a pipeline for the Kubernetes runner."""
-    return (document.text("kind"), document.text("type")) == ("pipeline", "kubernetes")
+    return document.kind == "pipeline" and document.type == "kubernetes"
 
 
-def check_documents(documents: Iterable[Document], schema: Callable[[Fields], Schema]) -> None:
-    """Raise FileError with Drone's text for each field of a wrong type."""
-    errors = []
-    for document in documents:
-        check_types(document.fields, schema(document.fields))
-        errors += dict.fromkeys(document.fields.errors)
-    if errors:
+def read_documents(text: str, schema_of: Callable[[Fields], Schema],
+                   lenient: bool = False) -> list[Fields]:
+    """Read the documents of a file, each by the schema that its kind, type and name give.
+
+    Raises FileError, with Drone's text for each field of a wrong type; those count as empty where
+    reading is lenient.
+    """
+    documents, errors = [], []
+    for first_line, node in parse_documents(text):
+        nodes, reader = [node] if node else [], Reader(first_line)
+        schema = schema_of(Reader(first_line).fields(nodes, _HEAD))
+        documents.append(reader.fields(nodes, schema))
+        errors += dict.fromkeys(reader.errors)
+    if errors and not lenient:
         raise FileError("\n  ".join(["yaml: unmarshal errors:", *errors]))
-
-
-def check_types(fields: Fields, schema: Schema) -> None:
-    """Read every field with its type, so that each wrong one is in `fields.errors`."""
-    for name, kind in schema.items():
-        if name not in fields:
-            continue
-        if isinstance(kind, dict):
-            check_types(fields.fields(name), kind)
-        elif isinstance(kind, list):
-            for item in fields.items(name):
-                check_types(item, kind[0])
-        else:
-            kind(fields, name)
+    return documents

@@ -8,10 +8,10 @@ from difflib import get_close_matches
 
 from local.drone.condition_warnings import (bad_patterns, branch_with_tags, emptied_variables,
                                             matches_everything, matches_nothing, star_and_slash)
-from local.drone.documents import Fields
-from local.drone.pipeline import WORKSPACE
-from local.drone.schema import PIPELINE, Schema
-from local.drone.source import Source, Warnings
+from local.drone.fields import Fields, Schema
+from local.drone.rejections import Problems
+from local.drone.schema import PIPELINE, WORKSPACE
+from local.drone.source import Source, secrets_of
 
 _MEANT = {"tag": "ref", "tags": "ref", "refs": "ref", "on": "trigger", "only": "trigger",
           "env": "environment", "variables": "environment", "secrets": "environment",
@@ -27,7 +27,7 @@ _MOVES = re.compile(r"\bcd\b")
 _EXITS_WITH_2 = re.compile(r"(?:^|[;&|]|-m) *(pytest|make)\b")
 
 
-def unknown_keys(source: Source) -> Warnings:
+def unknown_keys(source: Source) -> Problems:
     """What Drone does not know it ignores."""
     lines = source.text.split("\n")
     for pipeline in source.kubernetes:
@@ -38,14 +38,15 @@ def unknown_keys(source: Source) -> Warnings:
 
 
 def _unknown_keys(fields: Fields, schema: Schema) -> Iterator[tuple[int, str, Schema]]:
-    for name in fields:
+    for name, line in fields.lines.items():
         kind = schema.get(name)
         if kind is None and name != "ports":  # which documents a service and does no harm
-            yield fields.line_of(name), name, schema
-        if isinstance(kind, dict):
-            yield from _unknown_keys(fields.fields(name), kind)
-        if isinstance(kind, list):
-            for item in fields.items(name):
+            yield line, name, schema
+        inner = getattr(fields, name) if kind else None
+        if isinstance(inner, Fields):
+            yield from _unknown_keys(inner, kind)
+        elif isinstance(kind, list) and isinstance(kind[0], dict):
+            for item in inner:
                 yield from _unknown_keys(item, kind[0])
 
 
@@ -57,117 +58,112 @@ def _did_you_mean(name: str, known: Collection[str]) -> str:
         f"remove it, or write one of: {', '.join(sorted(known))}")
 
 
-def odd_cpu(source: Source) -> Warnings:
+def odd_cpu(source: Source) -> Problems:
     """`cpu` counts whole thousandths of a core."""
     for place in (*source.kubernetes, *source.steps):
-        for amounts in map(place.fields("resources").fields, ("requests", "limits")):
-            text = amounts.text("cpu")
+        for amounts in (place.resources.requests, place.resources.limits):
+            text = amounts.cpu.written
             if re.fullmatch(r"[0-9]+\.[0-9]*|\.[0-9]+|[1-9]", text):
                 yield (amounts.line_of("cpu"), f"`cpu: {text}` counts thousandths of a core, whole "
                        f"ones; write `cpu: {float(text) * 1000:.0f}` for {text} cores")
 
 
-def ignored_requests(source: Source) -> Warnings:
+def ignored_requests(source: Source) -> Problems:
     """Only a whole pipeline can request."""
     for step in source.steps:
-        resources = step.fields("resources")
-        if "requests" in resources:
-            yield (resources.line_of("requests"), "Drone ignores what a step requests; move it to "
+        if "requests" in step.resources.lines:
+            yield (step.resources.line_of("requests"), "Drone ignores what a step requests; move it to "
                    "`resources: {requests: …}` of the pipeline, or write `limits` here")
 
 
-def sudden_graph(source: Source) -> Warnings:
+def sudden_graph(source: Source) -> Problems:
     """One `depends_on` ends the order of the file for all steps."""
     for pipeline in source.kubernetes:
-        steps = [step for step in pipeline.items("steps") if not step.boolean("detach")]
-        needed = {name for step in steps for name in step.texts("depends_on")}
-        roots = [step for step in steps if not step.texts("depends_on")]
-        meant = roots == steps[:len(roots)] and all(step.text("name") in needed for step in roots)
+        steps = [step for step in pipeline.steps if not step.detach]
+        needed = [name for step in steps for name in step.depends_on]
+        roots = [step for step in steps if not step.depends_on]
+        meant = roots == steps[:len(roots)] and all(step.name in needed for step in roots)
         if len(steps) > len(roots) > 1 and not meant:
-            line = min(step.line_of("depends_on") for step in steps if step.texts("depends_on"))
-            yield (line, "one `depends_on` ends the order of the file for all steps: "
-                   + ", ".join(step.text("name") for step in roots) + " start at once; give each "
+            yield (min(name.line for name in needed),
+                   "one `depends_on` ends the order of the file for all steps: "
+                   + ", ".join(step.name for step in roots) + " start at once; give each "
                    "step a `depends_on`, `[clone]` to those that should start at once")
 
 
-def unknown_secrets(source: Source) -> Warnings:
+def unknown_secrets(source: Source) -> Problems:
     """A secret that exists nowhere is an empty variable."""
     if source.secrets is None:
         return
-    known = {name.lower() for name in source.secrets} | {
-        document.fields.text("name").lower() for document in source.documents
-        if document.fields.text("kind") == "secret"}
+    known = {name.lower() for name in (*source.secrets, *source.given_secrets)}
     for step in source.steps:
-        for place in (step.fields("environment"), step.fields("settings")):
-            for name in place if step.texts("commands") else ():  # else it runs elsewhere
-                secret = place.fields(name).text("from_secret") if place.is_mapping(name) else ""
-                if secret and secret.lower() not in known:
-                    yield (place.line_of(name), f"there is no secret `{secret}`, which leaves "
-                           f"{name} empty; write `{secret} = \"VALUE\"` in .lab/secrets.toml")
+        for name, secret in secrets_of(step) if step.commands else ():  # else it runs elsewhere
+            if secret.name.lower() not in known:
+                yield (secret.line, f"there is no secret `{secret.name}`, which leaves {name} "
+                       f"empty; write `{secret.name} = \"VALUE\"` in .lab/secrets.toml")
 
 
-def image_without_tag(source: Source) -> Warnings:
+def image_without_tag(source: Source) -> Problems:
     """Without a tag an image is another one tomorrow."""
     for step in source.steps:
-        image = step.text("image")
+        image = step.image
         tag = image.rpartition("/")[2].partition(":")[2]
         if image and "@" not in image and "${" not in image and tag in ("", "latest"):
-            yield (step.line_of("image"), f"`{image}` is another image whenever it is built anew; "
+            yield (image.line, f"`{image}` is another image whenever it is built anew; "
                    "write the tag of one version, `image: NAME:TAG`")
 
 
-def differing_images(source: Source) -> Warnings:
+def differing_images(source: Source) -> Problems:
     """Here all steps of a pipeline have one environment; on the cluster each has its image."""
     for pipeline in source.kubernetes:
-        steps = [step for step in pipeline.items("steps") if uses_python(step)]
-        for step in steps[1:]:
-            if step.text("image") != steps[0].text("image"):
-                yield (step.line_of("image"), f"the step `{steps[0].text('name')}` has another "
-                       "image, while here all steps have the packages of requirements.txt; write "
-                       f"`image: {steps[0].text('image')}`")
+        first, *others = [step for step in pipeline.steps if uses_python(step)] or [None]
+        for step in others:
+            if step.image != first.image:
+                yield (step.line_of("image"), f"the step `{first.name}` has another image, while "
+                       "here all steps have the packages of requirements.txt; write "
+                       f"`image: {first.image}`")
 
 
-def image_of_other_requirements(source: Source) -> Warnings:
+def image_of_other_requirements(source: Source) -> Problems:
     """The image's tag carries the hash of the requirements that it was built from."""
     for step in filter(uses_python, source.steps):
-        image = step.text("image")
+        image = step.image
         if image and "${" not in image and source.requirements not in image:
-            yield (step.line_of("image"), f"`{image}` was not built from this requirements.txt; "
+            yield (image.line, f"`{image}` was not built from this requirements.txt; "
                    f"build that image and give it, here too, the tag `:{source.requirements}`")
 
 
-def missing_paths(source: Source) -> Warnings:
+def missing_paths(source: Source) -> Problems:
     """A step finds only what was committed. What an earlier command names, it may have made."""
     for step in source.steps if source.files is not None else ():
-        folder = posixpath.relpath(posixpath.join(WORKSPACE, step.text("working_dir")), WORKSPACE)
+        folder = posixpath.relpath(posixpath.join(WORKSPACE, step.working_dir), WORKSPACE)
         before = ""
-        for line, command in step.text_lines("commands"):
+        for command in step.commands:
             for name in () if _MOVES.search(before + command) else _NAMED.findall(command):
                 path = posixpath.normpath(posixpath.join(folder, name.partition("::")[0]))
                 if name not in before and not any(
                         f"{file}/".startswith(f"{path}/") for file in source.files):
                     near = get_close_matches(path, source.files, 1)
-                    yield (line, f"`{path}` is not in the commit; " + (
+                    yield (command.line, f"`{path}` is not in the commit; " + (
                         f"did you mean `{near[0]}`?" if near else "git add and commit it"))
             before += command
 
 
-def exit_code_2(source: Source) -> Warnings:
+def exit_code_2(source: Source) -> Problems:
     """A cluster takes exit code 2 for a fault of its own: it waits a minute, then says `error`."""
     for step in source.steps:
-        for line, command in step.text_lines("commands"):
+        for command in step.commands:
             found = _EXITS_WITH_2.search(command)
             if found and "||" not in command:
-                yield (line, f"a failing `{found[1]}` exits with 2, which the cluster takes for a "
+                yield (command.line, f"a failing `{found[1]}` exits with 2, which the cluster takes for a "
                        f"fault of its own; write `{found[1]} … || exit 1`")
 
 
 def uses_python(step: Fields) -> bool:
     """Say whether a step needs the lab's packages, as far as its commands show it."""
-    return any(_PYTHON.search(command) for command in step.texts("commands"))
+    return any(_PYTHON.search(command) for command in step.commands)
 
 
-WARNINGS: tuple[Callable[[Source], Warnings], ...] = (
+WARNINGS: tuple[Callable[[Source], Problems], ...] = (
     unknown_keys, matches_everything, branch_with_tags, bad_patterns,
     star_and_slash, matches_nothing, emptied_variables, odd_cpu, ignored_requests, sudden_graph,
     unknown_secrets, image_without_tag, differing_images, image_of_other_requirements,

@@ -4,12 +4,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from local.drone.documents import FileError
 from local.drone.script import go_quote
 
 _PLAIN = r"[^$\\/:}]+|."
 
 
-class SubstitutionError(ValueError):
+class SubstitutionError(FileError):
     """The text holds a `${…}` that Drone cannot read; the message is Drone's."""
 
     line = 0  # where it is, once known

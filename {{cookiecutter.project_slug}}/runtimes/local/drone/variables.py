@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from local.drone.pipeline import Pipeline
+from local.drone.fields import Fields, Secret
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def drone_variables(repository: Repository, commit: Commit, stage: Stage,
             **_build(repository, commit, stage, now), **_stage(stage, now)}
 
 
-def step_variables(drone: Mapping[str, str], pipeline: Pipeline, commit: Commit, workspace: str,
+def step_variables(drone: Mapping[str, str], pipeline: Fields, commit: Commit, workspace: str,
                    environment: Mapping[str, str]) -> dict[str, str]:
     """Return a step's variables in Drone's order: what comes later wins.
 
@@ -91,6 +91,13 @@ def step_variables(drone: Mapping[str, str], pipeline: Pipeline, commit: Commit,
             "GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email,
             "GIT_COMMITTER_NAME": name, "GIT_COMMITTER_EMAIL": email, "GIT_TERMINAL_PROMPT": "0",
             "DRONE_WORKSPACE": workspace, **environment}
+
+
+def step_environment(step: Fields) -> dict[str, str | Secret]:
+    """Return the variables that a step names: its settings as PLUGIN_…, then its environment."""
+    settings = {f"PLUGIN_{name.upper()}": value for name, value in step.settings.items()}
+    return {name: value for name, value in {**settings, **step.environment}.items()
+            if value is not None}
 
 
 def _system(repository: Repository) -> dict[str, str]:

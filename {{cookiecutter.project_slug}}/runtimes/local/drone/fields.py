@@ -1,0 +1,231 @@
+"""The fields of a YAML document, each read with the type that Drone gives it."""
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import yaml
+
+from local.drone.conditions import Condition
+
+ANY = "*"  # in a schema: whatever name
+_SIZE = re.compile(r"\d+(\.\d+)* ?[kKmMgGtTpP]?[iI]?[bB]?")
+
+Kind = Callable[["Reader", "yaml.Node | None"], object]
+Schema = dict[str, "Kind | Schema | list[Kind | Schema]"]
+
+
+class Fields(SimpleNamespace):
+    """A mapping of the file: what its schema knows are its attributes, written or not.
+
+    `line` is where it begins, `lines` are those of all that is written in it.
+    """
+
+    line: int
+    lines: dict[str, int]
+
+    def line_of(self, name: str) -> int:
+        """Return the line where the field was written last."""
+        return self.lines.get(name, self.line)
+
+
+class Text(str):
+    """A scalar as it was written, and its line."""
+
+    line = 0
+
+
+class Number(int):
+    """A whole number, and the text that it was written as."""
+
+    written = ""
+
+
+@dataclass(frozen=True)
+class Secret:
+    """The value of a variable that is a secret with this name."""
+
+    name: str
+    line: int = 0
+
+
+class Reader:
+    """Reads the nodes of one document; what has a wrong type is kept in `errors`."""
+
+    def __init__(self, first_line: int) -> None:
+        self.first_line = first_line
+        self.errors: list[str] = []
+
+    def fields(self, nodes: list[yaml.Node], schema: Schema) -> Fields | dict[str, object]:
+        """Read a mapping.
+
+        What is written twice, or comes from a merge key (`<<`), counts in the order of the file:
+        mappings are merged, everything else is replaced.
+        """
+        found: dict[str, list[yaml.Node]] = {}
+        lines: dict[str, int] = {}
+        for key, value in (entry for node in nodes for entry in self.entries(node)):
+            found.setdefault(key.value, []).append(value)
+            lines[key.value] = self.line_of(key)
+        if ANY in schema:
+            return {name: self.value(written, schema[ANY]) for name, written in found.items()}
+        return Fields(line=self.line_of(nodes[-1]) if nodes else self.first_line, lines=lines,
+                      **{name: self.value(found.get(name, []), kind)
+                         for name, kind in schema.items()})
+
+    def value(self, nodes: list[yaml.Node], kind: Kind | Schema | list) -> object:
+        """Read what was written for a field; nothing and null give the empty value of its kind."""
+        if isinstance(kind, dict):
+            return self.fields(nodes, kind)
+        node = nodes[-1] if nodes and not _is_null(nodes[-1]) else None
+        if isinstance(kind, list):
+            return [self.value([item], kind[0]) for item in self._sequence(node)]
+        return kind(self, node)
+
+    def entries(self, node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
+        """Return the keys and values of a mapping, with those of its merge keys."""
+        if not isinstance(node, yaml.MappingNode):
+            if not _is_null(node):
+                self.wrong(node, "a mapping")
+            return []
+        found = []
+        for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self.wrong(key, "a key")
+            elif key.value == "<<" and key.tag.endswith(":merge"):
+                for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    found += self.entries(base)
+            else:
+                found.append((key, value))
+        return found
+
+    def _sequence(self, node: yaml.Node | None) -> list[yaml.Node]:
+        if node is not None and not isinstance(node, yaml.SequenceNode):
+            self.wrong(node, "a list")
+        return node.value if isinstance(node, yaml.SequenceNode) else []
+
+    def line_of(self, node: yaml.Node) -> int:
+        """Return a node's line in the file."""
+        return self.first_line + node.start_mark.line
+
+    def wrong(self, node: yaml.Node, wanted: str) -> None:
+        """Keep in `errors` that a node is not what is wanted."""
+        found = "!!" + node.tag.rpartition(":")[2]
+        shown = f" `{node.value[:20]}`" if isinstance(node, yaml.ScalarNode) else ""
+        self.errors.append(f"line {self.line_of(node)}: cannot unmarshal {found}{shown} "
+                           f"into {wanted}")
+
+
+def text(reader: Reader, node: yaml.Node | None) -> Text:
+    """Read a scalar as it was written."""
+    if node is not None and not isinstance(node, yaml.ScalarNode):
+        reader.wrong(node, "string")
+    found = Text(node.value if isinstance(node, yaml.ScalarNode) else "")
+    found.line = reader.line_of(node) if node else 0
+    return found
+
+
+def text_or(default: str) -> Kind:
+    """Read a text that is never empty."""
+    return lambda reader, node: text(reader, node) or Text(default)
+
+
+def integer(reader: Reader, node: yaml.Node | None) -> Number:
+    """Read a whole number; of another the part before the point."""
+    value = 0 if node is None else _plain(node)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or (
+            not abs(value) < 2**63):  # as `.inf` and `.nan` are not
+        reader.wrong(node, "int")
+        return Number()
+    number = Number(value)
+    number.written = node.value if node else ""
+    return number
+
+
+def boolean(reader: Reader, node: yaml.Node | None) -> bool:
+    """Read a YAML 1.1 boolean. PyYAML leaves out `y` and `n`, which Go's YAML knows."""
+    if node is None:
+        return False
+    if not node.tag.endswith(":bool") and (
+            getattr(node, "style", "'") or node.value not in ("y", "Y", "n", "N")):
+        reader.wrong(node, "bool")
+        return False
+    return node.value.lower() in ("yes", "true", "on", "y")
+
+
+def size(reader: Reader, node: yaml.Node | None) -> Text:
+    """Read a number of bytes, with or without a unit."""
+    found = text(reader, node)
+    if node is not None and not _SIZE.fullmatch(found):
+        reader.wrong(node, "a size")
+    return found
+
+
+def not_here(reader: Reader, node: yaml.Node | None) -> None:
+    """Refuse a field that nobody writes."""
+    if node is not None:
+        reader.errors.append(f"line {reader.line_of(node)}: not supported on this machine")
+
+
+def condition(reader: Reader, node: yaml.Node | None) -> Condition:
+    """Read a condition: a scalar, a list, or a mapping of `include` and `exclude` lists.
+
+    What has another form inside is dropped without a word, as in Drone.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        return Condition((node.value,))
+    if isinstance(node, yaml.SequenceNode):
+        return Condition(_scalars(node))
+    entries = Reader(reader.first_line).entries(node) if node else []
+    lists = {key.value: value for key, value in entries
+             if key.value in ("include", "exclude") and isinstance(value, yaml.SequenceNode)}
+    return Condition(*(_scalars(lists[name]) if name in lists else ()
+                       for name in ("include", "exclude")), dropped=len(lists) < len(entries))
+
+
+def variable(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
+    """Read a text or `{from_secret: NAME}`; with null, the variable is not set at all."""
+    if not isinstance(node, yaml.MappingNode):
+        return None if node is None else text(reader, node)
+    found = reader.fields([node], {"value": text, "from_secret": text})
+    return Secret(found.from_secret, found.line) if found.from_secret else found.value
+
+
+def setting(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
+    """Read a plugin's setting, of any form, as the text of its variable."""
+    value = None if node is None else _plain(node)
+    if isinstance(value, dict) and "from_secret" in value:
+        return Secret(str(value["from_secret"]), reader.line_of(node))
+    return None if value is None else _setting(value)
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
+        return ",".join(map(_setting, value))
+    if isinstance(value, (list, dict)):
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, default=str)
+    return str(value)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    return node.tag.endswith(":null")
+
+
+def _plain(node: yaml.Node) -> object:
+    """Return a node as plain Python data; what its tag does not allow is a text."""
+    try:
+        return yaml.SafeLoader("").construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
+        return str(node.value)
+
+
+def _scalars(node: yaml.SequenceNode) -> tuple[str, ...]:
+    return tuple("" if _is_null(item) else item.value
+                 for item in node.value if isinstance(item, yaml.ScalarNode))

@@ -171,9 +171,10 @@ def test_connect_changes_nothing_when_it_cannot(server_lab: Lab, url: str, words
     ({"origin": "c/d"}, "git remote set-url origin a/b"),
     ({"origin": ".lab/origin.git", "local": "c/d"}, "git remote rename local")])
 def test_the_remotes_that_a_lab_may_have(remotes: dict, commands: list | str) -> None:
-    from local.connect import ConnectError, remote_commands
+    from local import LabError
+    from local.connect import remote_commands
     if isinstance(commands, str):
-        with pytest.raises(ConnectError, match=commands):
+        with pytest.raises(LabError, match=commands):
             remote_commands(remotes, "a/b")
     else:
         assert [" ".join(command).replace("a/b", "URL") for command

@@ -1,11 +1,9 @@
 """Runs a build: its environment, its pipelines in their order, and the summary at the end."""
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import signal
-import subprocess
 import threading
 import traceback
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -14,6 +12,7 @@ from pathlib import Path
 from time import sleep, time
 from typing import TextIO
 
+from local import LabError
 from local.builds import Build, Builds, PipelineRecord
 from local.children import end_all_below
 from local.drone.conditions import Event
@@ -23,14 +22,14 @@ from local.drone.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS
                                  build_status)
 from local.drone.fields import Fields
 from local.drone.variables import Commit, Repository, Stage, drone_variables
-from local.environment import EnvironmentFailure, ensure_environment
-from local.git import GitError, git
+from local.environment import ensure_environment
+from local.git import git
 from local.pipeline_run import PipelineRun, Surroundings
 from local.process import Log
 from local.remote import REPOSITORY
 from local.report import step_table
 from local.secrets import read_secrets
-from local.workspace import machine_variables, timeout_seconds, write_requirements
+from local.workspace import machine_variables, timeout_seconds, track, write_requirements
 
 
 def repository(lab: Path) -> Repository:
@@ -77,7 +76,7 @@ class BuildRun:
                 self._prepare_environment()
                 self._run_pipelines(drone_file(self.lab, self.build.commit))
                 status, error = build_status([each.status for each in self.build.pipelines]), ""
-            except (EnvironmentFailure, GitError, FileError, OSError) as failure:
+            except (LabError, OSError) as failure:
                 self.log.say(f"error: {failure}")
                 status, error = ERROR, str(failure)
             except Exception as failure:  # a mistake of the runner's own must not lose the build
@@ -163,9 +162,8 @@ class BuildRun:
     def _wait_for_concurrency(self, pipeline: Fields) -> None:
         """Return when fewer than `limit` earlier builds have this pipeline unfinished."""
         while pipeline.concurrency.limit and not self._cancelled:
-            earlier = [build for build in self.builds.all() if build.number < self.build.number
-                       and self.builds.is_held(build.number)]
-            unfinished = [each for build in earlier for each in build.pipelines
+            unfinished = [each for build in self.builds.unfinished_before(self.build.number)
+                          for each in build.pipelines
                           if each.name == pipeline.name and each.status not in FINAL]
             if len(unfinished) < pipeline.concurrency.limit:
                 return
@@ -203,24 +201,13 @@ class BuildRun:
 
     def _report_runs(self, status: str) -> None:
         """Let the lab say which MLflow runs the build made, or end those of a killed build."""
-        if self._environment is None or not (self.lab / "lab/lib/tracking.py").exists():
-            return
-        done = run_in_lab(self.lab, self.folder, self._environment, "-m", "lib.tracking",
-                          "kill" if status == KILLED else "summary", "--build",
-                          str(self.build.number))
-        problem = (done.stderr.strip() or "no reason given").splitlines()[-1]
-        self.log.say()
-        self.log.say(done.stdout.rstrip() if done.returncode == 0 else
-                     f"no summary of the runs: {problem}")
-
-
-def run_in_lab(lab: Path, build: Path, environment: Path,
-               *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python ARGUMENTS` on the lab's own files with its own results."""
-    variables = {**os.environ, **machine_variables(lab, build, environment),
-                 "PYTHONPATH": str(lab / "lab")}
-    return subprocess.run([environment / "bin" / "python", *arguments], cwd=lab, env=variables,
-                          capture_output=True, encoding="utf-8", errors="replace")
+        done = track(self.lab, self.folder, self._environment,
+                     "kill" if status == KILLED else "summary", self.build.number)
+        if done:
+            problem = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            self.log.say()
+            self.log.say(done.stdout.rstrip() if done.returncode == 0 else
+                         f"no summary of the runs: {problem}")
 
 
 def _dependencies(pipelines: list[Fields], matched: set[str]) -> dict[str, set[str]]:

@@ -163,13 +163,18 @@ class Builds:
         text = (self.folder(number) / "held").read_text(encoding="utf-8").strip()
         return int(text) if text.isdigit() else None
 
+    def unfinished_before(self, number: int) -> list[Build]:
+        """Return the earlier builds that wait or run."""
+        earlier = [other for other in self.numbers() if other < number and self.is_held(other)]
+        return [build for build in map(self.load, earlier) if build and build.status not in FINAL]
+
     def wait_for_turn(self, number: int, cancelled: Callable[[], bool]) -> None:
-        """Return when fewer than CAPACITY earlier builds are unfinished, or on cancellation."""
+        """Return when fewer than CAPACITY earlier builds run and none waits, or on cancellation."""
         while not cancelled():
-            earlier = [other for other in self.numbers() if other < number]
-            if sum(map(self.is_held, earlier)) < CAPACITY:
+            earlier = [build.status for build in self.unfinished_before(number)]
+            if len(earlier) < CAPACITY and PENDING not in earlier:
                 return
-            sleep(0.2)
+            sleep(0.1)
 
 
 def interrupted(build: Build, log: Path) -> Build:

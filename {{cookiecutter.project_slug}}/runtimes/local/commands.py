@@ -12,11 +12,13 @@ from time import sleep, time
 
 import click
 
+from local import LabError
 from local.builds import Build, Builds
+from local.drone.documents import FileError
 from local.drone.outcome import FINAL, SUCCESS
-from local.environment import (EnvironmentFailure, cached_environments, ensure_environment,
-                               prune_environments, requirements_hash)
-from local.git import GitError, git
+from local.environment import (cached_environments, ensure_environment, prune_environments,
+                               requirements_hash)
+from local.git import git
 from local.interrupted import end_interrupted
 from local.receive import receive
 from local.report import build_table, environment_table, findings_text, status_table
@@ -33,11 +35,14 @@ def main(lab: Path) -> int:
         return receive(lab, sys.stdin)
     try:
         return _commands.main(prog_name="lab", obj=lab, standalone_mode=False) or 0
-    except (click.UsageError, click.exceptions.NoArgsIsHelpError) as error:
+    except click.UsageError as error:
         error.show()
         return WRONG_USAGE
-    except click.ClickException as error:
-        error.show()
+    except FileError as error:
+        click.echo(f"Error in .drone.yml: {error}\nType: lab lint", err=True)
+        return FAILED
+    except (LabError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
         return FAILED
     except (click.Abort, KeyboardInterrupt):
         return 130
@@ -99,13 +104,10 @@ def _logs(lab: Path, number: int, following: bool) -> int:
 def _lint(lab: Path, as_json: bool) -> int:
     """Check .drone.yml: what Drone rejects, and what it accepts and nobody wants."""
     from local.drone.lint import lint
-    try:
-        text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
-        files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
-        found = lint(text, files=files.split("\0"), secrets=read_secrets(lab) or None,
-                     requirements=requirements_hash(lab))
-    except (OSError, ValueError, GitError) as error:
-        raise click.ClickException(str(error)) from error
+    text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
+    files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
+    found = lint(text, files=files.split("\0"), secrets=read_secrets(lab) or None,
+                 requirements=requirements_hash(lab))
     _show(found, as_json, lambda: findings_text(found) or ".drone.yml: nothing found")
     return FAILED if any(each.level == "error" for each in found) else 0
 
@@ -115,11 +117,8 @@ def _lint(lab: Path, as_json: bool) -> int:
 @click.pass_obj
 def _launch(lab: Path, pipeline: str) -> int:
     """Tag the newest commit so that PIPELINE runs, and push the tag."""
-    from local.launch import LaunchError, launch, run
-    try:
-        status = run(lab, launch(lab, pipeline))
-    except LaunchError as error:
-        raise click.ClickException(str(error)) from error
+    from local.launch import launch, run
+    status = run(lab, launch(lab, pipeline))
     newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
     return FAILED if status or newest is None or newest.status != SUCCESS else 0
 
@@ -146,7 +145,7 @@ def _cancel(lab: Path, number: int) -> int:
     """End build NUMBER and all that it runs."""
     builds, build = Builds(lab), _known_build(lab, number)
     if build.status in FINAL:
-        raise click.ClickException(f"build {number} has ended already: {build.status}")
+        raise LabError(f"build {number} has ended already: {build.status}")
     while (build := builds.load(number)).status not in FINAL:
         if (holder := builds.holder(number)) is not None:
             os.kill(holder, signal.SIGTERM)
@@ -184,7 +183,7 @@ def _ui(lab: Path, port: int) -> None:
 def _tensorboard(lab: Path, words: tuple[str, ...]) -> None:
     """Show the TensorBoard events of all runs; WORDS are TensorBoard's own, as --port 6007."""
     if not (lab / "lab/lib/tensorboard.py").exists():
-        raise click.ClickException("this lab was made without PyTorch, which writes such events")
+        raise LabError("this lab was made without PyTorch, which writes such events")
     _become_python(lab, "-m", "lib.tensorboard", *words)
 
 
@@ -208,11 +207,8 @@ def _goals(lab: Path) -> None:
 @click.pass_obj
 def _new(lab: Path, name: str) -> None:
     """Write a process NAME: its folder and its pipeline."""
-    from local.new import NewProcessError, new_process
-    try:
-        click.echo(new_process(lab, name))
-    except NewProcessError as error:
-        raise click.ClickException(str(error)) from error
+    from local.new import new_process
+    click.echo(new_process(lab, name))
 
 
 @_commands.command("add")
@@ -221,10 +217,7 @@ def _new(lab: Path, name: str) -> None:
 def _add(lab: Path, names: tuple[str, ...]) -> None:
     """Pin packages NAMES and what they need in requirements.txt, and install them."""
     from local.add import add_packages
-    try:
-        lines = add_packages(lab, list(names), click.echo)
-    except EnvironmentFailure as error:
-        raise click.ClickException(str(error)) from error
+    lines = add_packages(lab, list(names), click.echo)
     click.echo("\n".join(["Added to requirements.txt; commit it with what uses them:", *lines])
                if lines else "requirements.txt has them already")
 
@@ -234,11 +227,8 @@ def _add(lab: Path, names: tuple[str, ...]) -> None:
 @click.pass_obj
 def _image(lab: Path, name: str | None) -> None:
     """Let the steps of .drone.yml name the image of this requirements.txt, as NAME:HASH."""
-    from local.image import ImageError, name_image
-    try:
-        click.echo(name_image(lab, name))
-    except (ImageError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+    from local.image import name_image
+    click.echo(name_image(lab, name))
 
 
 @_commands.command("connect")
@@ -246,11 +236,8 @@ def _image(lab: Path, name: str | None) -> None:
 @click.pass_obj
 def _connect(lab: Path, url: str) -> None:
     """Make the team's server at URL the remote `origin`, and this machine `local`."""
-    from local.connect import ConnectError, connect
-    try:
-        click.echo(connect(lab, url))
-    except ConnectError as error:
-        raise click.ClickException(str(error)) from error
+    from local.connect import connect
+    click.echo(connect(lab, url))
 
 
 def _show(found: list, as_json: bool, as_text: Callable[[], str]) -> None:
@@ -276,16 +263,13 @@ def _known_build(lab: Path, number: int) -> Build:
     if build is None:
         newest = max(builds.numbers(), default=0)
         known = f"the newest is {newest}" if newest else "there are none yet"
-        raise click.ClickException(f"there is no build {number}: {known}. Type: lab builds")
+        raise LabError(f"there is no build {number}: {known}. Type: lab builds")
     return build
 
 
 def _become_python(lab: Path, *arguments: str) -> None:
     """Go on as `python ARGUMENTS` in the environment of the requirements.txt that is here now."""
-    try:
-        environment = ensure_environment(lab, click.echo)
-    except EnvironmentFailure as error:
-        raise click.ClickException(str(error)) from error
+    environment = ensure_environment(lab, click.echo)
     here = {name: value for name, value in
             machine_variables(lab, lab / ".lab", environment).items() if name.startswith("XDG")}
     python = str(environment / "bin" / "python")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.drone.documents import FileError
+from local import LabError
 from local.drone.lint import lint
 from local.drone.source import Source, secrets_of
 from local.git import GitError, git
@@ -20,25 +20,21 @@ _ADDRESSES = {"MLFLOW_TRACKING_URI": "/health", "MLFLOW_URL": "/health",
               "MLFLOW_S3_ENDPOINT_URL": "/"}
 
 
-class ConnectError(Exception):
-    """The lab cannot be connected; the message says why and what to type."""
-
-
 @dataclass(frozen=True)
 class Needs:
     """What the pipelines of a lab need of a server."""
 
-    addresses: tuple[str, ...]  # each with the path to ask for
-    secrets: tuple[str, ...]
+    addresses: list[str]  # each with the path to ask for
+    secrets: list[str]
     trusted: bool
-    wide: tuple[str, ...]  # the processes with a table [cluster]
+    wide: list[str]  # the processes with a table [cluster]
 
 
 def connect(lab: Path, url: str) -> str:
     """Make the repository at `url` the remote `origin` and this machine the remote `local`.
 
     Returns what was done, which addresses answer and what is left to do. Doing it again changes
-    nothing. Raises ConnectError, and then nothing was changed.
+    nothing. Raises LabError, and then nothing was changed.
     """
     try:
         needs = read_needs(lab)
@@ -50,10 +46,8 @@ def connect(lab: Path, url: str) -> str:
             git(*command, cwd=lab)
         branch = git("branch", "--show-current", cwd=lab).strip() or "main"
     except GitError as error:
-        raise ConnectError(f"{error}\nNothing was changed. Make the repository on the server, see "
-                           "that `git ls-remote URL` works, and type this again") from error
-    except (FileError, OSError, tomllib.TOMLDecodeError) as error:
-        raise ConnectError(f"{error}\nNothing was changed. Type: lab lint") from error
+        raise LabError(f"{error}\nNothing was changed. Make the repository on the server, see "
+                       "that `git ls-remote URL` works, and type this again") from error
     answers = [f"  {address}  {answer(address)}" for address in needs.addresses]
     done = [f"$ git {' '.join(command)}" for command in commands]
     return "\n".join([*done, f"origin is {url}, and local is this machine.",
@@ -64,20 +58,20 @@ def connect(lab: Path, url: str) -> str:
 def remote_commands(remotes: Mapping[str, str], url: str) -> list[tuple[str, ...]]:
     """Return the git commands that make `url` the origin; `remotes` maps names to addresses.
 
-    Raises ConnectError where that would lose a remote.
+    Raises LabError where that would lose a remote.
     """
     here = REPOSITORY.as_posix()
     if url.startswith("-") or not re.search(r"[/:]", url) or url == here:
-        raise ConnectError(f"{url!r} is no address of a repository on a server. Type: "
-                           "lab connect https://git.example/team/lab.git")
+        raise LabError(f"{url!r} is no address of a repository on a server. Type: "
+                       "lab connect https://git.example/team/lab.git")
     origin = remotes.get("origin")
     if origin == url:
         return []
     if origin not in (None, here):
-        raise ConnectError(f"origin is {origin} already. Type: git remote set-url origin {url}")
+        raise LabError(f"origin is {origin} already. Type: git remote set-url origin {url}")
     if origin == here and remotes.get("local", here) != here:
-        raise ConnectError("this machine is origin, and the name local is taken. Type: "
-                           "git remote rename local OTHER-NAME, and then this again")
+        raise LabError("this machine is origin, and the name local is taken. Type: "
+                       "git remote rename local OTHER-NAME, and then this again")
     move = [] if origin is None else [
         ("remote", "remove", "origin") if "local" in remotes else
         ("remote", "rename", "origin", "local")]
@@ -96,7 +90,7 @@ def read_needs(lab: Path) -> Needs:
     wide = [file.parent.name for file in sorted(lab.glob("lab/processes/*/config.toml"))
             if "cluster" in tomllib.loads(file.read_text(encoding="utf-8"))]
     trusted = any("untrusted" in finding.text for finding in lint(text))
-    return Needs(tuple(addresses), tuple(sorted(secrets - source.given_secrets)), trusted, tuple(wide))
+    return Needs(list(addresses), sorted(secrets - source.given_secrets), trusted, wide)
 
 
 def answer(address: str) -> str:
@@ -119,8 +113,8 @@ def to_do(needs: Needs, url: str, branch: str) -> list[str]:
              f"  drone repo sync && drone repo enable {repository}",
              f"  drone repo update --timeout 24h {repository}    # an admin; a build has 1 h"]
     if needs.trusted:
-        lines.append(f"  drone repo update --trusted {repository}    # an admin; `lab lint` says "
-                     "for which lines")
+        lines.append(f"  drone repo update --trusted {repository}    # an admin; `lab lint` "
+                     "says for which lines")
     lines += [f"  drone secret add --repository {repository} --name {name} --data VALUE"
               for name in needs.secrets]
     if needs.wide:

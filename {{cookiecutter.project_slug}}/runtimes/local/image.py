@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from local.drone.documents import FileError
+from local import LabError
 from local.drone.source import Source
 from local.drone.step_warnings import uses_python
 from local.environment import requirements_hash
@@ -14,21 +14,17 @@ _NAME = re.compile(r"[a-z0-9][\w./:-]*")
 _VERSION = r"(?::\w[\w.-]*)?(?:@sha256:[0-9a-f]+)?"
 
 
-class ImageError(Exception):
-    """`.drone.yml` cannot be changed; the message says why and what to do."""
-
-
 def name_image(lab: Path, name: str | None) -> str:
     """Write `NAME:HASH` into `.drone.yml`, by default with the name that it has; say what is next.
 
-    Raises ImageError, and then nothing is written.
+    Raises LabError, and then nothing is written.
     """
     file, tag = lab / ".drone.yml", requirements_hash(lab)
     text = file.read_text(encoding="utf-8")
     old = image_name(text)
     name = old if name is None else repository(name)
     if not _NAME.fullmatch(name):
-        raise ImageError(f"{name!r} is no name of an image. Type: lab image HOST/TEAM/{lab.name}")
+        raise LabError(f"{name!r} is no name of an image. Type: lab image HOST/TEAM/{lab.name}")
     image = f"{name}:{tag}"
     changed = with_image(text, old, name, tag)
     if changed != text:
@@ -44,16 +40,13 @@ def name_image(lab: Path, name: str | None) -> str:
 def image_name(text: str) -> str:
     """Return the name, without a tag, of the image that most steps with Python have.
 
-    Raises ImageError when there is none.
+    Raises LabError when there is none.
     """
-    try:
-        names = Counter(repository(step.image) for step in Source(text).steps
-                        if uses_python(step) and step.image)
-    except FileError as error:
-        raise ImageError(f".drone.yml has an error: {error}. Type: lab lint") from error
+    names = Counter(repository(step.image) for step in Source(text).steps
+                    if uses_python(step) and step.image)
     if not names:
-        raise ImageError("no step of .drone.yml runs Python in an image; write "
-                         "`image: NAME` into the steps first")
+        raise LabError("no step of .drone.yml runs Python in an image; write "
+                       "`image: NAME` into the steps first")
     return names.most_common(1)[0][0]
 
 

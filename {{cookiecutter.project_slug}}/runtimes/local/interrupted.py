@@ -8,6 +8,7 @@ from local.builds import INTERRUPTED, Builds, interrupted
 from local.children import end_all_with
 from local.drone.outcome import FINAL
 from local.environment import environment_path
+from local.workspace import track
 
 
 def end_interrupted(lab: Path) -> None:
@@ -31,17 +32,10 @@ def _end(builds: Builds, number: int) -> None:
         build = interrupted(build, builds.log(number))
         end_all_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
         shutil.rmtree(folder / "work", ignore_errors=True)
-        _end_runs(builds.lab, folder, number)
+        if (folder / "requirements.txt").exists():
+            environment = environment_path(folder)
+            if (environment / "ready").exists():
+                track(builds.lab, folder, environment, "kill", number)
         builds.save(build)
         with builds.log(number).open("a", encoding="utf-8") as log:
             print(f"error: {INTERRUPTED}", file=log)
-
-
-def _end_runs(lab: Path, folder: Path, number: int) -> None:
-    """Let the lab end the MLflow runs that the build left running."""
-    from local.build_run import run_in_lab
-    if (folder / "requirements.txt").exists() and (lab / "lab/lib/tracking.py").exists():
-        environment = environment_path(folder)
-        if (environment / "ready").exists():
-            run_in_lab(lab, folder, environment, "-m", "lib.tracking", "kill",
-                       "--build", str(number))

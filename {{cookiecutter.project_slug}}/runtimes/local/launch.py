@@ -6,57 +6,50 @@ import subprocess
 from collections.abc import Collection
 from pathlib import Path
 
+from local import LabError
 from local.drone.decide import all_pipelines
-from local.drone.documents import FileError
 from local.drone.fields import Fields
-from local.git import GitError, git, git_environment
+from local.git import git, git_environment
 from local.remote import REPOSITORY
 
 _NEEDS_LITERAL = re.compile(r"[*?\[\]{}\\]")
 
 
-class LaunchError(Exception):
-    """The pipeline cannot be launched; the message says why and what to type."""
-
-
 def launch(lab: Path, name: str) -> list[str]:
     """Return the commands that tag the newest commit for the pipeline and push the tag.
 
-    Raises LaunchError when something is not committed, or no tag starts the pipeline.
+    Raises LabError when something is not committed, or no tag starts the pipeline.
     """
-    try:
-        pipelines = all_pipelines((lab / ".drone.yml").read_text(encoding="utf-8"))
-        changes = git("status", "--porcelain", cwd=lab).splitlines()
-        tags = git("tag", "--list", cwd=lab).split()
-    except (FileError, GitError, OSError) as error:
-        raise LaunchError(str(error)) from error
+    pipelines = all_pipelines((lab / ".drone.yml").read_text(encoding="utf-8"))
+    changes = git("status", "--porcelain", cwd=lab).splitlines()
+    tags = git("tag", "--list", cwd=lab).split()
     tag = next_tag(tag_prefix(find_pipeline(pipelines, name)), tags)
     if changes:
-        raise LaunchError("a tag holds what was committed, and this is not:\n"
-                          + "\n".join(changes[:10])
-                          + "\nType: git add -A && git commit -m 'What changed'")
+        raise LabError("a tag holds what was committed, and this is not:\n"
+                       + "\n".join(changes[:10])
+                       + "\nType: git add -A && git commit -m 'What changed'")
     return [f"git tag {tag}", f"git push {local_remote(lab)} refs/tags/{tag}"]
 
 
 def find_pipeline(pipelines: list[Fields], name: str) -> Fields:
-    """Return the pipeline with this name. Raises LaunchError with the names that there are."""
+    """Return the pipeline with this name. Raises LabError with the names that there are."""
     known = {pipeline.name: pipeline for pipeline in pipelines}
     if name.replace("_", "-") in known:
         name = name.replace("_", "-")
     if name not in known:
-        raise LaunchError(f"there is no pipeline {name!r} in .drone.yml. It has: "
-                          + ", ".join(known))
+        raise LabError(f"there is no pipeline {name!r} in .drone.yml. It has: "
+                       + ", ".join(known))
     return known[name]
 
 
 def tag_prefix(pipeline: Fields) -> str:
-    """Return what a tag must begin with to start the pipeline. Raises LaunchError."""
+    """Return what a tag must begin with to start the pipeline. Raises LabError."""
     for pattern in pipeline.trigger.ref.include:
         prefix = pattern.removeprefix("refs/tags/").removesuffix("*")
         if pattern == f"refs/tags/{prefix}*" and not _NEEDS_LITERAL.search(prefix):
             return prefix
-    raise LaunchError(f"no pattern refs/tags/NAME-* starts the pipeline {pipeline.name}; "
-                      "tag and push by hand")
+    raise LabError(f"no pattern refs/tags/NAME-* starts the pipeline {pipeline.name}; "
+                   "tag and push by hand")
 
 
 def next_tag(prefix: str, tags: Collection[str]) -> str:
@@ -67,11 +60,11 @@ def next_tag(prefix: str, tags: Collection[str]) -> str:
 
 
 def local_remote(lab: Path) -> str:
-    """Return the name of the remote that runs pipelines on this machine. Raises LaunchError."""
+    """Return the name of the remote that runs pipelines on this machine. Raises LabError."""
     for remote in git("remote", cwd=lab).split():
         if git("config", f"remote.{remote}.url", cwd=lab).strip() == REPOSITORY.as_posix():
             return remote
-    raise LaunchError("the lab has no local remote. Type: lab init")
+    raise LabError("the lab has no local remote. Type: lab init")
 
 
 def run(lab: Path, commands: list[str]) -> int:

@@ -5,29 +5,25 @@ import re
 import shutil
 from pathlib import Path
 
+from local import LabError
 from local.drone.decide import all_pipelines
-from local.drone.documents import FileError
 
 _EXAMPLE = "new_process"  # what the files in scaffold/ are called after
 _SCAFFOLD = Path(__file__).with_name("scaffold")
 
 
-class NewProcessError(Exception):
-    """The process cannot be made; the message says why and what to type."""
-
-
 def new_process(lab: Path, name: str) -> str:
     """Write `lab/processes/NAME` and add a pipeline for it to `.drone.yml`.
 
-    Returns a text that says what to do next. Raises NewProcessError, and then nothing is written.
+    Returns a text that says what to do next. Raises LabError, and then nothing is written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50:
         suggestion = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "my_process"
-        raise NewProcessError("a process is named with lower-case letters, digits and single "
-                              f"underscores, not {name!r}. Type: lab new {suggestion}")
+        raise LabError("a process is named with lower-case letters, digits and single "
+                       f"underscores, not {name!r}. Type: lab new {suggestion}")
     folder = lab / "lab" / "processes" / name
     if folder.exists():
-        raise NewProcessError(f"{folder.relative_to(lab)} exists already")
+        raise LabError(f"{folder.relative_to(lab)} exists already")
     drone_file = lab / ".drone.yml"
     text = drone_file.read_text(encoding="utf-8")
     document = _pipeline_like_the_others(text, name)
@@ -46,21 +42,17 @@ def new_process(lab: Path, name: str) -> str:
 
 def _pipeline_like_the_others(text: str, name: str) -> str:
     """Copy the last pipeline that runs a single process, under the new name."""
-    try:
-        existing = {pipeline.name for pipeline in all_pipelines(text)}
-    except FileError as error:
-        raise NewProcessError(f".drone.yml has an error: {error}") from error
-    if _dashes(name) in existing:
-        raise NewProcessError(f".drone.yml has a pipeline {_dashes(name)} already")
+    if _dashes(name) in [pipeline.name for pipeline in all_pipelines(text)]:
+        raise LabError(f".drone.yml has a pipeline {_dashes(name)} already")
     for document in reversed(re.split(r"(?m)^---.*\n", text)):
         processes = set(re.findall(r"lab/processes/(\w+)/main\.py", document))
         if len(processes) == 1:
             other = processes.pop()
             return re.sub(rf"\b{_dashes(other)}\b", _dashes(name),
                           re.sub(rf"\b{other}\b", name, document))
-    raise NewProcessError("no pipeline in .drone.yml runs `python lab/processes/NAME/main.py` "
-                          "alone, so there is none to copy. Write one, then copy a folder of "
-                          "lab/processes")
+    raise LabError("no pipeline in .drone.yml runs `python lab/processes/NAME/main.py` "
+                   "alone, so there is none to copy. Write one, then copy a folder of "
+                   "lab/processes")
 
 
 def _dashes(name: str) -> str:

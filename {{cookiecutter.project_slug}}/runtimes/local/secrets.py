@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from local import LabError
 from local.drone.fields import Secret
 
 FILE = Path(".lab", "secrets.toml")
@@ -18,15 +19,18 @@ def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, 
     """Return the secrets of `.lab/secrets.toml` and of variables LAB_SECRET_…, by name.
 
     The file holds lines `name = "value"` and must be readable by its owner alone. Raises
-    PermissionError or ValueError where it is not, or is no TOML.
+    LabError where it is not, or is no TOML.
     """
     secrets: dict[str, str] = {}
     file = lab / FILE
     if file.exists():
         if file.stat().st_mode & 0o077:
-            raise PermissionError(f"others may read {file}; type: chmod 600 {file}")
-        secrets = {name: str(value) for name, value in
-                   tomllib.loads(file.read_text(encoding="utf-8")).items()}
+            raise LabError(f"others may read {file}; type: chmod 600 {file}")
+        try:
+            found = tomllib.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise LabError(f"{FILE}: {error}") from error
+        secrets = {name: str(value) for name, value in found.items()}
     for name, value in shell.items():
         if name.startswith(_PREFIX):
             secrets[name.removeprefix(_PREFIX).lower()] = value

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,6 +58,18 @@ def machine_variables(lab: Path, build: Path, environment: Path | None,
     folders = {"lab": lab, "build": build, "environment": environment or build}
     own = {name: value.format(**folders) for name, value in settings["variables"].items()}
     return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **taken, **own}
+
+
+def track(lab: Path, build: Path, environment: Path | None, verb: str,
+          number: int) -> subprocess.CompletedProcess[str] | None:
+    """Let the lab itself summarize or kill the MLflow runs of a build; None where it cannot."""
+    if environment is None or not (lab / "lab/lib/tracking.py").exists():
+        return None
+    variables = {**os.environ, **machine_variables(lab, build, environment),
+                 "PYTHONPATH": str(lab / "lab")}
+    return subprocess.run([environment / "bin" / "python", "-m", "lib.tracking", verb, "--build",
+                           str(number)], cwd=lab, env=variables, capture_output=True,
+                          encoding="utf-8", errors="replace")
 
 
 def timeout_seconds() -> float:

@@ -4,12 +4,15 @@ A glob is matched as by doublestar 1.1: `/` separates components, `**` is a whol
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 TRIGGER = ("branch", "event", "action", "ref", "repo", "target", "cron")
 WHEN = (*TRIGGER, "instance")
 Glob = str | list[str]  # whole, or in its components
+_MEMBER = re.compile(r"(\\.|[^\\-])(?:-(\\.|[^\\-]))?", re.DOTALL)  # one character, or from and to
+_CLASS = re.compile(rf"\^?({_MEMBER.pattern})+|\^", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -147,26 +150,8 @@ def _match_alternatives(pattern: str, name: str) -> bool:
 
 def _in_class(characters: str, candidate: str) -> bool:
     """Say whether `[characters]` holds the candidate; `^` negates, `!` is an ordinary member."""
-    negated = characters.startswith("^")
-    members = list(characters[negated:])
-    if not characters:
-        raise BadPattern("an empty or unclosed `[`")
-    found = False
-    while members:
-        low = high = _class_member(members)
-        if members[:1] == ["-"]:
-            members.pop(0)
-            high = _class_member(members)
-        found = found or low <= candidate <= high
-    return found != negated
-
-
-def _class_member(members: list[str]) -> str:
-    if not members or members[0] == "-":
-        raise BadPattern("a lone `-` in `[…]`")
-    member = members.pop(0)
-    if member == "\\":
-        if not members:
-            raise BadPattern("a lone backslash in `[…]`")
-        member = members.pop(0)
-    return member
+    if not _CLASS.fullmatch(characters):
+        raise BadPattern("`[` without `]`, or a lone `-` or backslash in `[…]`")
+    ranges = _MEMBER.findall(characters.removeprefix("^"))
+    found = any(low[-1] <= candidate <= (high or low)[-1] for low, high in ranges)
+    return found != characters.startswith("^")

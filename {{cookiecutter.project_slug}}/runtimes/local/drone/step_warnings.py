@@ -72,8 +72,8 @@ def ignored_requests(source: Source) -> Problems:
     """Only a whole pipeline can request."""
     for step in source.steps:
         if "requests" in step.resources.lines:
-            yield (step.resources.line_of("requests"), "Drone ignores what a step requests; move it to "
-                   "`resources: {requests: …}` of the pipeline, or write `limits` here")
+            yield (step.resources.line_of("requests"), "Drone ignores what a step requests; move "
+                   "it to `resources: {requests: …}` of the pipeline, or write `limits` here")
 
 
 def sudden_graph(source: Source) -> Problems:
@@ -154,8 +154,8 @@ def exit_code_2(source: Source) -> Problems:
         for command in step.commands:
             found = _EXITS_WITH_2.search(command)
             if found and "||" not in command:
-                yield (command.line, f"a failing `{found[1]}` exits with 2, which the cluster takes for a "
-                       f"fault of its own; write `{found[1]} … || exit 1`")
+                yield (command.line, f"a failing `{found[1]}` exits with 2, which the cluster "
+                       f"takes for a fault of its own; write `{found[1]} … || exit 1`")
 
 
 def uses_python(step: Fields) -> bool:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections.abc import Mapping
 
 from local.drone.documents import FileError
@@ -25,12 +26,8 @@ def used_names(text: str) -> list[tuple[int, str]]:
     """Return the line and the name of every `${NAME…}`. Raises SubstitutionError with its line."""
     reader = _Reader(text, {})
     reader.read()
-    found, line, before = [], 1, 0
-    for position, name in reader.names:
-        line += text.count("\n", before, position)
-        before = position
-        found.append((line, name))
-    return found
+    ends = [found.start() for found in re.finditer("\n", text)]
+    return [(bisect(ends, position) + 1, name) for position, name in reader.names]
 
 
 class _Reader:

@@ -53,8 +53,10 @@ class Family:
 
 
 def end_all_below() -> None:
-    """Kill every process that descends from this one."""
-    _kill_while_there_are(lambda: {pid for pid in _below(os.getpid()) if not _has_ended(pid)})
+    """Kill every process that descends from this one. Whoever waits for one still learns its end.
+    """
+    _kill_while_there_are(lambda: {pid for pid in _below(os.getpid())
+                                   if not _has_ended(pid, os.WNOWAIT)})
 
 
 def end_all_with(variable: str) -> None:
@@ -107,9 +109,9 @@ def _environment(pid: int) -> bytes:
         return b""
 
 
-def _has_ended(pid: int) -> bool:
-    """Say whether a child has ended, and let the kernel forget it then."""
+def _has_ended(pid: int, options: int = 0) -> bool:
+    """Say whether a child has ended, and let the kernel forget it then, unless told otherwise."""
     try:
-        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | options) is not None
     except ChildProcessError:
         return False

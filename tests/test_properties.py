@@ -7,12 +7,13 @@ import time
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.runner import conftest as runner  # also puts the runner on sys.path
 
 CONFIG_FILE = runner.RUNTIMES.parent / "lab" / "lib" / "config.py"
+SLOW_MACHINE = [HealthCheck.too_slow]  # of what makes the inputs; nothing of the runner's
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
                     TEXTS)
@@ -55,7 +56,7 @@ def test_any_word_is_a_parameter_or_a_clear_error(config, defaults, word) -> Non
 
 
 @given(text=st.one_of(TEXTS, st.lists(YAMLS, max_size=3).map(yaml.safe_dump_all)))
-@settings(deadline=5000)
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
 def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
     from local.drone.decide import all_pipelines, pipeline_to_run
     from local.drone.documents import FileError
@@ -73,7 +74,7 @@ def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
         st.sampled_from(["name", "image", "commands", "when", "environment", "settings",
                          "depends_on", "failure", "detach"]), YAMLS, max_size=5), max_size=3),
     max_size=6))
-@settings(deadline=5000)
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
 def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
     test_any_text_is_read_as_pipelines_or_refused.hypothesis.inner_test(
         yaml.safe_dump({"kind": "pipeline", "name": "exp", **fields}))
@@ -98,7 +99,8 @@ def test_hostile_files_are_refused_at_once(text: str) -> None:
     assert time.process_time() - started < 5  # of this process alone; about one
 
 
-@given(text=TEXTS, variables=st.dictionaries(KEYS, TEXTS, max_size=3))
+@given(text=TEXTS | st.text("${}AB#%[]^-b*?/:,\\\n", max_size=20).map("${{A{}".format),
+       variables=st.dictionaries(KEYS, TEXTS, max_size=3))
 def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -> None:
     from local.drone.substitution import SubstitutionError, substitute
     try:

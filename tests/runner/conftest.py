@@ -102,7 +102,7 @@ def lab(make_lab: Callable[[], Lab]) -> Lab:
     return make_lab()
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until the condition holds."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -169,7 +169,7 @@ def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
     wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
     assert "a " in lab.lab("status").stdout and "running" in lab.lab("builds").stdout
     assert "build 1: killed" in lab.lab("cancel", "1").stdout
-    push.wait(10)
+    push.wait(60)
     assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
     shown = lab.run("ps", "-eo", "args").stdout
     assert "sleep 4321.5" not in shown and "sleep 4322.5" not in shown
@@ -191,7 +191,7 @@ def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> N
                           env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL) as push:
         wait_for(lambda: (package / "started").exists(), 60)
         assert "build 1: killed" in lab.lab("cancel", "1").stdout
-        push.wait(20)
+        push.wait(60)
     assert (lab.build().status, lab.build().error) == ("killed", "")
     assert not environment_path(lab.path).exists()
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from .conftest import PIPELINE
 
 MISTAKES = sorted(Path(__file__).with_name("mistakes").glob("*.yml"))
 HASH = "0123456789ab"
+SLOW_MACHINE = [HealthCheck.too_slow]  # of what makes the inputs; nothing of the runner's
 KNOWN = {"files": ["lab/main.py", "lab/test_main.py"], "secrets": ["token"], "requirements": HASH}
 
 
@@ -253,7 +254,7 @@ YAMLS = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lamb
 
 @given(document=st.dictionaries(st.sampled_from(["steps", "services", "trigger", "resources",
                                                  "volumes", "depends_on", "name"]), YAMLS))
-@settings(deadline=1000)
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
 def test_any_document_is_linted(document: dict) -> None:
     findings(yaml.safe_dump({"kind": "pipeline", "type": "kubernetes", **document}), **KNOWN)
 
@@ -263,7 +264,7 @@ def test_any_document_is_linted(document: dict) -> None:
 @example("${" * 3000)
 @example("a: " + "[" * 300)
 @example("a: &a [b]\nb: &b [*a, *a]\n" * 3)
-@settings(deadline=1000)
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
 def test_any_text_is_linted(text: str) -> None:
     for finding in findings(text, **KNOWN):
         assert finding.line > 0 and finding.text and "\n" not in finding.text

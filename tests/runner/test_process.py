@@ -20,11 +20,14 @@ from local.children import adopt_orphans, end_all_below
 from local.process import Log, Processes
 from local.secrets import make_mask
 adopt_orphans()
-folder, seconds, secrets = Path(sys.argv[2]), float(sys.argv[3]), sys.argv[4].split(",")
+folder, secrets = Path(sys.argv[2]), sys.argv[3].split(",")
 log, processes = Log(folder / "log"), Processes()
-if seconds:
-    threading.Timer(seconds, processes.stop).start()
-print(processes.run(sys.argv[5:], folder, {"PATH": "/usr/bin:/bin:" + sys.argv[1]},
+def stop():
+    while not (folder / "stop").exists():
+        time.sleep(0.05)
+    processes.stop()
+threading.Thread(target=stop, daemon=True).start()
+print(processes.run(sys.argv[4:], folder, {"PATH": "/usr/bin:/bin:" + sys.argv[1]},
                     lambda text: log.write("a", text), make_mask(secrets)))
 end_all_below()
 print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
@@ -32,12 +35,14 @@ print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 WRITE = f"{sys.executable} -c 'import os, sys, time; w = sys.stdout.buffer.write; {{}}'"
 
 
-def run(folder: Path, *commands: str, stop_after: float = 0, secrets: str = "",
-        ) -> tuple[int, int, bytes]:
-    """Run a step in a process of its own: its exit code, the peak memory in MiB, the log."""
+def run(folder: Path, *commands: str, secrets: str = "") -> tuple[int, int, bytes]:
+    """Run a step in a process of its own: its exit code, the peak memory in MiB, the log.
+
+    It is stopped once there is a file `stop` in the folder.
+    """
     (folder / "log").unlink(missing_ok=True)
-    done = subprocess.run([sys.executable, "-c", RUN, str(RUNTIMES), str(folder), str(stop_after),
-                           secrets, *commands], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", RUN, str(RUNTIMES), str(folder), secrets,
+                           *commands], capture_output=True, text=True, timeout=120)
     code, memory = done.stdout.split()
     return int(code), int(memory) // 1024, (folder / "log").read_bytes()
 
@@ -60,7 +65,7 @@ def started_by(tmp_path: Path):
     files = list(tmp_path.glob("*.pid"))
     assert files
     for file in files:
-        wait_for(lambda: not is_alive(file), 2)
+        wait_for(lambda: not is_alive(file), 10)
 
 
 HIDING = {  # shell commands that start a process which hides; each writes its id to NAME.pid
@@ -74,11 +79,14 @@ HIDING = {  # shell commands that start a process which hides; each writes its i
 }
 
 
+WAIT = "until [ $(cat *.pid | wc -l) = {} ]; do sleep 0.1; done"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 @pytest.mark.parametrize("hiding", HIDING)
 def test_what_a_step_leaves_behind_ends_with_it(started_by: Path, hiding: str) -> None:
     before = time.monotonic()
-    code, _, _ = run(started_by, HIDING[hiding], "sleep 0.3; ls *.pid > /dev/null; exit 3")
+    code, _, _ = run(started_by, HIDING[hiding], WAIT.format(1), "exit 3")
     ends_with_the_build = hiding == "other environment"  # nobody can say which step's it is
     assert code == 3 and time.monotonic() - before < (9 if ends_with_the_build else 4)
 
@@ -86,19 +94,39 @@ def test_what_a_step_leaves_behind_ends_with_it(started_by: Path, hiding: str) -
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_a_stopped_step_dies_with_all_that_hides(started_by: Path) -> None:
     before = time.monotonic()
-    code, _, _ = run(started_by, *HIDING.values(), "sleep 60", stop_after=1)
+    code, _, _ = run(started_by, *HIDING.values(), WAIT.format(len(HIDING)), "touch stop",
+                     "sleep 60")
     assert code in (137, 143)
     assert 10 < time.monotonic() - before < 20  # the deaf one had its time of grace
     assert len(list(started_by.glob("*.pid"))) == len(HIDING)
 
 
+ENDED = """\
+import subprocess, sys, threading
+sys.path.insert(0, sys.argv[1])
+from local.children import end_all_below
+with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as process:
+    ending = threading.Thread(target=end_all_below)
+    ending.start()
+    process.stdout.read()
+    ending.join()
+sys.exit(process.returncode)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_who_waits_for_an_ended_process_learns_that_it_failed() -> None:
+    done = subprocess.run([sys.executable, "-c", ENDED, str(RUNTIMES)], timeout=60)
+    assert done.returncode != 0
+
+
 def test_a_stopped_step_has_time_to_end_properly(tmp_path: Path) -> None:
     program = ("import signal, sys, time\n"
                "def end(*_):\n    time.sleep(2); print('ended properly', flush=True); sys.exit(1)\n"
-               "signal.signal(signal.SIGTERM, end)\nprint('ready', flush=True)\ntime.sleep(60)\n")
+               "signal.signal(signal.SIGTERM, end)\nopen('stop', 'w')\ntime.sleep(60)\n")
     (tmp_path / "main.py").write_text(program)
     before = time.monotonic()
-    _, _, log = run(tmp_path, f"{sys.executable} main.py", "echo never", stop_after=1)
+    _, _, log = run(tmp_path, f"{sys.executable} main.py", "echo never")
     assert b"[a] ended properly" in log and b"[a] never" not in log
     assert time.monotonic() - before < 8  # and nobody waits longer than it takes
 
@@ -149,7 +177,7 @@ def test_a_log_that_cannot_be_written_stops_no_step(tmp_path: Path) -> None:
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n{RUN}"
     limited += "print(log.failure)\n"
     done = subprocess.run(
-        [sys.executable, "-c", limited, str(RUNTIMES), str(tmp_path), "0", "",
+        [sys.executable, "-c", limited, str(RUNTIMES), str(tmp_path), "",
          "yes | head -c 5000000", "exit 7"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("7\n") and "could not be written: File too large" in done.stdout
     assert os.path.getsize(tmp_path / "log") == 100000

@@ -65,8 +65,11 @@ def test_a_failure_skips_what_follows_but_not_what_is_for_failures(lab: Lab) -> 
 def test_a_dependency_makes_the_steps_a_graph(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
-        - {name: waits, image: x, commands: [sleep 1; touch slow], depends_on: [clone]}
-        - {name: starts-at-once, image: x, commands: ["test ! -e slow"]}
+        - name: waits
+          image: x
+          commands: ["timeout 60 sh -c 'until test -e begun; do sleep 0.1; done'", touch slow]
+          depends_on: [clone]
+        - {name: starts-at-once, image: x, commands: ["test ! -e slow", touch begun]}
         - {name: last, image: x, commands: [test -e slow], depends_on: [waits]}
         """)
     lab.push_tag("exp-1")
@@ -117,7 +120,12 @@ def test_only_what_was_committed_runs(lab: Lab) -> None:
 
 
 def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
-    lab.pipeline("steps: [{name: a, image: x, commands: [echo started, sleep 2, echo done]}]\n")
+    lab.pipeline("""\
+        steps:
+        - name: a
+          image: x
+          commands: [echo started, "until test -e $LAB_STATE.go; do sleep 0.1; done", echo done]
+        """)
     lab.git("tag", "exp-1")
     push = subprocess.Popen(["git", "push", "origin", "exp-1"], cwd=lab.path, text=True,
                             env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.PIPE,
@@ -128,6 +136,7 @@ def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
     os.killpg(push.pid, signal.SIGHUP)
     assert push.wait() != 0
     assert lab.build().status == "running"
+    (lab.path / ".lab/state.go").touch()
     wait_for(lambda: lab.build().status == "success")
     assert "[a] done" in lab.lab("logs", "1").stdout
 
@@ -140,7 +149,7 @@ def test_an_interrupted_build_is_recorded_as_such(lab: Lab) -> None:
     wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
     holder = int((lab.path / ".lab/builds/1/held").read_text())
     os.kill(holder, signal.SIGKILL)
-    push.wait(30)
+    push.wait(60)
     assert (lab.build().status, lab.build().error) == ("error", "interrupted")
 
 
@@ -196,8 +205,8 @@ def test_services_and_detached_steps_run_in_the_background(lab: Lab) -> None:
         services:
         - {name: server, image: x, commands: [echo service, echo up > up, sleep 60]}
         steps:
-        - {name: helper, image: x, commands: [echo helps, exit 3], detach: true}
-        - {name: test, image: x, commands: ["until test -e up; do sleep 0.05; done"]}
+        - {name: helper, image: x, commands: [echo helps, touch helped, exit 3], detach: true}
+        - {name: test, image: x, commands: ["until test -e up -a -e helped; do sleep 0.05; done"]}
         """)
     shown = lab.push_tag("exp-1")
     assert "[server] service" in shown and "[helper] helps" in shown
@@ -217,10 +226,10 @@ def test_a_working_directory_below_the_workspace(lab: Lab) -> None:
 
 def test_a_pipeline_that_takes_too_long_is_killed(lab: Lab) -> None:
     machine = lab.path / "runtimes/local/machine.toml"
-    machine.write_text(machine.read_text().replace("minutes = 60", "minutes = 0.02"))
+    machine.write_text(machine.read_text().replace("minutes = 60", "minutes = 0.1"))
     lab.pipeline("steps: [{name: a, image: x, commands: [sleep 60]}, "
                  "{name: b, image: x, commands: [echo never], when: {status: [failure]}}]\n")
-    assert "killed after 0.02 minutes" in lab.push_tag("exp-1")
+    assert "killed after 0.1 minutes" in lab.push_tag("exp-1")
     assert lab.build().pipelines[0].status == lab.build().status == "killed"
     assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
 

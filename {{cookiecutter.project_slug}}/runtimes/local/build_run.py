@@ -18,7 +18,7 @@ from local.children import end_all_below
 from local.drone.conditions import Event
 from local.drone.decide import all_pipelines, pipeline_to_run
 from local.drone.documents import FileError
-from local.drone.outcome import (ERROR, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, StepState,
+from local.drone.outcome import (ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS,
                                  build_status)
 from local.drone.fields import Fields
 from local.drone.variables import Commit, Repository, Stage, drone_variables
@@ -138,8 +138,9 @@ class BuildRun:
         record = replace(record, status=RUNNING, started=started)
         try:
             pipeline = pipeline_to_run(text, record.name, variables)
+            so_far = build_status([each.status for each in self.build.pipelines])
             if pipeline.depends_on and not pipeline.trigger.status.match_status(
-                    self._status_so_far()):
+                    SUCCESS if so_far == SUCCESS else FAILURE):
                 self._record(replace(record, status=SKIPPED))
                 return
             self._wait_for_concurrency(pipeline)
@@ -147,7 +148,7 @@ class BuildRun:
             self._record(record)
             run = PipelineRun(self._surroundings(), pipeline, variables,
                               self.folder / "work" / str(number),
-                              lambda steps: self._record_steps(record, steps))
+                              lambda steps: self._record(replace(record, steps=steps)))
             with self._lock:
                 self._runs.append(run)
             if self._cancelled:
@@ -174,13 +175,6 @@ class BuildRun:
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab), machine_variables(self.lab, self.folder, self._environment),
             self.log, timeout_seconds(), show_pipeline=len(self.build.pipelines) > 1)
-
-    def _status_so_far(self) -> str:
-        status = build_status([each.status for each in self.build.pipelines])
-        return "success" if status == SUCCESS else "failure"
-
-    def _record_steps(self, record: PipelineRecord, steps: tuple[StepState, ...]) -> None:
-        self._record(replace(record, steps=steps))
 
     def _record(self, record: PipelineRecord) -> None:
         with self._lock:

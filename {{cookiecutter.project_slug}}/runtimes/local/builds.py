@@ -9,10 +9,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from io import BytesIO
 from pathlib import Path
 from time import sleep
-from typing import BinaryIO, TextIO
+from typing import TextIO
 
 from local.drone.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
 from local.drone.variables import Commit
@@ -67,13 +66,6 @@ class Builds:
     def log(self, number: int) -> Path:
         """Return the log file of a build."""
         return self.folder(number) / "log"
-
-    def open_log(self, number: int) -> BinaryIO:
-        """Open the log of a build for reading; one that is lost says so."""
-        try:
-            return self.log(number).open("rb")
-        except FileNotFoundError:
-            return BytesIO(f"the log of build {number} is lost\n".encode())
 
     def numbers(self) -> list[int]:
         """Return the numbers of all builds, oldest first."""
@@ -146,22 +138,20 @@ class Builds:
             yield
 
     def is_held(self, number: int) -> bool:
-        """Say whether a process is working on the build."""
-        try:
-            with (self.folder(number) / "held").open("r") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
+        """Say whether a process works on the build."""
+        return self.holder(number) is not None
 
     def holder(self, number: int) -> int | None:
-        """Return the id of the process that works on the build, or None."""
-        if not self.is_held(number):
-            return None
-        text = (self.folder(number) / "held").read_text(encoding="utf-8").strip()
-        return int(text) if text.isdigit() else None
+        """Return the id of the process that works on the build, 0 before it is known, or None."""
+        held = self.folder(number) / "held"
+        try:
+            with held.open("r") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            pass
+        except BlockingIOError:
+            return int(held.read_text(encoding="utf-8") or 0)
+        return None
 
     def unfinished_before(self, number: int) -> list[Build]:
         """Return the earlier builds that wait or run."""

@@ -41,7 +41,10 @@ def main(lab: Path) -> int:
     except FileError as error:
         click.echo(f"Error in .drone.yml: {error}\nType: lab lint", err=True)
         return FAILED
-    except (LabError, OSError) as error:
+    except OSError as error:
+        click.echo(f"Error: {error.filename or 'the output'}: {error.strerror}", err=True)
+        return FAILED
+    except LabError as error:
         click.echo(f"Error: {error}", err=True)
         return FAILED
     except (click.Abort, KeyboardInterrupt):
@@ -92,7 +95,7 @@ def _logs(lab: Path, number: int, following: bool) -> int:
     _known_build(lab, number)
     if following:
         return _follow(lab, number)
-    with Builds(lab).open_log(number) as log:
+    with Builds(lab).log(number).open("rb") as log:
         while chunk := log.read(1 << 20):
             sys.stdout.buffer.write(chunk)
     return 0
@@ -147,7 +150,7 @@ def _cancel(lab: Path, number: int) -> int:
     if build.status in FINAL:
         raise LabError(f"build {number} has ended already: {build.status}")
     while (build := builds.load(number)).status not in FINAL:
-        if (holder := builds.holder(number)) is not None:
+        if holder := builds.holder(number):
             os.kill(holder, signal.SIGTERM)
         end_interrupted(lab)
         sleep(0.2)

@@ -145,7 +145,7 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
 def follow(lab: Path, number: int) -> Build:
     """Print the log of a build until the build ends; return the build."""
     builds = Builds(lab)
-    with builds.open_log(number) as log:
+    with builds.log(number).open("rb") as log:
         while True:
             build = builds.load(number)
             if build.error == INTERRUPTED:

@@ -10,7 +10,7 @@ from local import LabError
 from local.drone.decide import all_pipelines
 from local.drone.fields import Fields
 from local.git import git, git_environment
-from local.remote import REPOSITORY
+from local.remote import local_remote
 
 _NEEDS_LITERAL = re.compile(r"[*?\[\]{}\\]")
 
@@ -28,7 +28,10 @@ def launch(lab: Path, name: str) -> list[str]:
         raise LabError("a tag holds what was committed, and this is not:\n"
                        + "\n".join(changes[:10])
                        + "\nType: git add -A && git commit -m 'What changed'")
-    return [f"git tag {tag}", f"git push {local_remote(lab)} refs/tags/{tag}"]
+    remote = local_remote(lab)
+    if remote is None:
+        raise LabError("the lab has no local remote. Type: lab init")
+    return [f"git tag {tag}", f"git push {remote} refs/tags/{tag}"]
 
 
 def find_pipeline(pipelines: list[Fields], name: str) -> Fields:
@@ -57,14 +60,6 @@ def next_tag(prefix: str, tags: Collection[str]) -> str:
     numbers = [int(tag.removeprefix(f"{prefix}v")) for tag in tags
                if re.fullmatch(re.escape(prefix) + "v[0-9]+", tag)]
     return f"{prefix}v{max(numbers, default=0) + 1}"
-
-
-def local_remote(lab: Path) -> str:
-    """Return the name of the remote that runs pipelines on this machine. Raises LabError."""
-    for remote in git("remote", cwd=lab).split():
-        if git("config", f"remote.{remote}.url", cwd=lab).strip() == REPOSITORY.as_posix():
-            return remote
-    raise LabError("the lab has no local remote. Type: lab init")
 
 
 def run(lab: Path, commands: list[str]) -> int:

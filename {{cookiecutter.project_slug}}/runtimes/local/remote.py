@@ -36,14 +36,21 @@ def make_remote(lab: Path) -> str:
     return _add_remote(lab)
 
 
-def _add_remote(lab: Path) -> str:
-    url = REPOSITORY.as_posix()
-    remotes = git("remote", cwd=lab).split()
-    for name in ("origin", "local"):
-        if name not in remotes:
-            git("remote", "add", name, url, cwd=lab)
+def local_remote(lab: Path) -> str | None:
+    """Return the name of the remote that runs pipelines on this machine."""
+    for name in git("remote", cwd=lab).split():
+        if git("config", f"remote.{name}.url", cwd=lab).strip() == REPOSITORY.as_posix():
             return name
-        if git("config", f"remote.{name}.url", cwd=lab).strip() == url:
+    return None
+
+
+def _add_remote(lab: Path) -> str:
+    if known := local_remote(lab):
+        return known
+    url = REPOSITORY.as_posix()
+    for name in ("origin", "local"):
+        if name not in git("remote", cwd=lab).split():
+            git("remote", "add", name, url, cwd=lab)
             return name
     raise GitError("the remotes `origin` and `local` are both somewhere else; "
                    f"type: git remote add NAME {url}")

@@ -7,6 +7,27 @@ from dataclasses import dataclass
 
 from local.drone.fields import Fields, Secret
 
+_SAME = {  # the variables with the value of another
+    "DRONE_SYSTEM_HOST": "DRONE_SYSTEM_HOSTNAME",
+    "DRONE_REPO": "CI_REPO CI_REPO_NAME",
+    "DRONE_REPO_NAMESPACE": "DRONE_REPO_OWNER",
+    "DRONE_REPO_LINK": "CI_REPO_LINK",
+    "DRONE_REPO_PRIVATE": "CI_REPO_PRIVATE",
+    "DRONE_REMOTE_URL": "DRONE_GIT_HTTP_URL CI_REPO_REMOTE CI_REMOTE_URL",
+    "DRONE_BRANCH": "DRONE_SOURCE_BRANCH DRONE_TARGET_BRANCH DRONE_COMMIT_BRANCH CI_COMMIT_BRANCH",
+    "DRONE_COMMIT": "DRONE_COMMIT_SHA DRONE_COMMIT_AFTER CI_COMMIT_SHA",
+    "DRONE_COMMIT_LINK": "CI_BUILD_LINK",
+    **{f"DRONE_COMMIT_{name}": f"CI_COMMIT_{name}" for name in (
+        "REF", "MESSAGE", "AUTHOR", "AUTHOR_NAME", "AUTHOR_EMAIL", "AUTHOR_AVATAR")},
+    "DRONE_BUILD_NUMBER": "CI_BUILD_NUMBER",
+    "DRONE_BUILD_PARENT": "CI_PARENT_BUILD_NUMBER",
+    "DRONE_BUILD_EVENT": "CI_BUILD_EVENT",
+    "DRONE_BUILD_STATUS": "DRONE_STAGE_STATUS",
+    "DRONE_BUILD_CREATED": "CI_BUILD_CREATED",
+    "DRONE_BUILD_STARTED": "CI_BUILD_STARTED DRONE_STAGE_STARTED",
+    "DRONE_BUILD_FINISHED": "DRONE_STAGE_FINISHED",
+}
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -76,8 +97,11 @@ class Stage:
 def drone_variables(repository: Repository, commit: Commit, stage: Stage,
                     now: int) -> dict[str, str]:
     """Return the variables that `${NAME}` may use in `.drone.yml` and that every step has."""
-    return {**_system(repository), **_repository(repository), **_commit(repository, commit),
-            **_build(repository, commit, stage, now), **_stage(stage, now)}
+    variables = {**_of_repository(repository), **_of_commit(repository, commit),
+                 **_of_build(repository, commit, stage, now)}
+    for name, others in _SAME.items():
+        variables |= dict.fromkeys(others.split(), variables[name])
+    return variables
 
 
 def step_variables(drone: Mapping[str, str], pipeline: Fields, commit: Commit, workspace: str,
@@ -100,73 +124,49 @@ def step_environment(step: Fields) -> dict[str, str | Secret]:
             if value is not None}
 
 
-def _system(repository: Repository) -> dict[str, str]:
-    return {"CI": "true", "DRONE": "true", "DRONE_SYSTEM_PROTO": repository.protocol,
-            "DRONE_SYSTEM_HOST": repository.host, "DRONE_SYSTEM_HOSTNAME": repository.host,
-            "DRONE_SYSTEM_VERSION": repository.version, "DRONE_CARD_PATH": "/dev/stdout"}
-
-
-def _repository(repository: Repository) -> dict[str, str]:
-    private = str(repository.visibility == "private").lower()
+def _of_repository(repository: Repository) -> dict[str, str]:
     return {
+        "CI": "true", "DRONE": "true", "DRONE_CARD_PATH": "/dev/stdout",
+        "DRONE_SYSTEM_PROTO": repository.protocol, "DRONE_SYSTEM_HOST": repository.host,
+        "DRONE_SYSTEM_VERSION": repository.version,
         "DRONE_REPO": repository.slug, "DRONE_REPO_SCM": "git",
-        "DRONE_REPO_OWNER": repository.namespace, "DRONE_REPO_NAMESPACE": repository.namespace,
-        "DRONE_REPO_NAME": repository.name, "DRONE_REPO_LINK": repository.link,
-        "DRONE_REPO_BRANCH": repository.branch, "DRONE_REPO_VISIBILITY": repository.visibility,
-        "DRONE_REPO_PRIVATE": private, "DRONE_REMOTE_URL": repository.remote,
-        "DRONE_GIT_HTTP_URL": repository.remote, "DRONE_GIT_SSH_URL": repository.ssh,
-        "CI_REPO": repository.slug, "CI_REPO_NAME": repository.slug,
-        "CI_REPO_LINK": repository.link, "CI_REPO_REMOTE": repository.remote,
-        "CI_REMOTE_URL": repository.remote, "CI_REPO_PRIVATE": private,
+        "DRONE_REPO_NAMESPACE": repository.namespace, "DRONE_REPO_NAME": repository.name,
+        "DRONE_REPO_LINK": repository.link, "DRONE_REPO_BRANCH": repository.branch,
+        "DRONE_REPO_VISIBILITY": repository.visibility,
+        "DRONE_REPO_PRIVATE": str(repository.visibility == "private").lower(),
+        "DRONE_REMOTE_URL": repository.remote, "DRONE_GIT_SSH_URL": repository.ssh,
     }
 
 
-def _commit(repository: Repository, commit: Commit) -> dict[str, str]:
-    link = f"{repository.link}/commit/{commit.sha}"
+def _of_commit(repository: Repository, commit: Commit) -> dict[str, str]:
     variables = {
-        "DRONE_BRANCH": commit.branch, "DRONE_SOURCE_BRANCH": commit.branch,
-        "DRONE_TARGET_BRANCH": commit.branch, "DRONE_COMMIT_BRANCH": commit.branch,
-        "DRONE_COMMIT": commit.sha, "DRONE_COMMIT_SHA": commit.sha,
-        "DRONE_COMMIT_AFTER": commit.sha, "DRONE_COMMIT_BEFORE": commit.before,
-        "DRONE_COMMIT_REF": commit.ref, "DRONE_COMMIT_LINK": link,
+        "DRONE_BRANCH": commit.branch, "DRONE_COMMIT": commit.sha,
+        "DRONE_COMMIT_BEFORE": commit.before, "DRONE_COMMIT_REF": commit.ref,
+        "DRONE_COMMIT_LINK": f"{repository.link}/commit/{commit.sha}",
         "DRONE_COMMIT_MESSAGE": commit.message, "DRONE_COMMIT_AUTHOR": commit.author_login,
         "DRONE_COMMIT_AUTHOR_NAME": commit.author_name,
         "DRONE_COMMIT_AUTHOR_EMAIL": commit.author_email, "DRONE_COMMIT_AUTHOR_AVATAR": "",
-        "CI_BUILD_LINK": link, "CI_COMMIT_SHA": commit.sha, "CI_COMMIT_REF": commit.ref,
-        "CI_COMMIT_BRANCH": commit.branch, "CI_COMMIT_MESSAGE": commit.message,
-        "CI_COMMIT_AUTHOR": commit.author_login, "CI_COMMIT_AUTHOR_NAME": commit.author_name,
-        "CI_COMMIT_AUTHOR_EMAIL": commit.author_email, "CI_COMMIT_AUTHOR_AVATAR": "",
     }
     if commit.event == "tag":
         variables |= {"DRONE_TAG": commit.tag, **version_variables(commit.tag)}
     return variables
 
 
-def _build(repository: Repository, commit: Commit, stage: Stage, now: int) -> dict[str, str]:
+def _of_build(repository: Repository, commit: Commit, stage: Stage, now: int) -> dict[str, str]:
+    link = f"{repository.protocol}://{repository.host}/{repository.slug}/{stage.build}"
     return {
         "DRONE_BUILD_NUMBER": str(stage.build), "DRONE_BUILD_PARENT": str(stage.parent),
         "DRONE_BUILD_EVENT": commit.event, "DRONE_BUILD_ACTION": commit.action,
         "DRONE_BUILD_STATUS": "success", "DRONE_BUILD_DEBUG": "false",
         "DRONE_BUILD_CREATED": str(stage.created), "DRONE_BUILD_STARTED": str(stage.started),
         "DRONE_BUILD_FINISHED": str(now), "DRONE_BUILD_TRIGGER": stage.trigger,
-        "DRONE_BUILD_LINK": (f"{repository.protocol}://{repository.host}/"
-                             f"{repository.slug}/{stage.build}"),
-        "DRONE_DEPLOY_TO": "", "DRONE_DEPLOY_ID": "0",
-        "CI_BUILD_NUMBER": str(stage.build), "CI_PARENT_BUILD_NUMBER": str(stage.parent),
-        "CI_BUILD_CREATED": str(stage.created), "CI_BUILD_STARTED": str(stage.started),
-        "CI_BUILD_FINISHED": "0", "CI_BUILD_STATUS": "running",
-        "CI_BUILD_EVENT": commit.event, "CI_BUILD_TARGET": "",
-    }
-
-
-def _stage(stage: Stage, now: int) -> dict[str, str]:
-    return {
+        "DRONE_BUILD_LINK": link, "DRONE_DEPLOY_TO": "", "DRONE_DEPLOY_ID": "0",
         "DRONE_STAGE_KIND": "pipeline", "DRONE_STAGE_TYPE": "kubernetes",
         "DRONE_STAGE_NAME": stage.name, "DRONE_STAGE_NUMBER": str(stage.number),
         "DRONE_STAGE_MACHINE": stage.machine, "DRONE_STAGE_OS": "linux",
         "DRONE_STAGE_ARCH": "amd64", "DRONE_STAGE_VARIANT": "", "DRONE_STAGE_VERSION": "3",
-        "DRONE_STAGE_STATUS": "success", "DRONE_STAGE_STARTED": str(stage.started),
-        "DRONE_STAGE_FINISHED": str(now), "DRONE_STAGE_DEPENDS_ON": ",".join(stage.depends_on),
+        "DRONE_STAGE_DEPENDS_ON": ",".join(stage.depends_on),
+        "CI_BUILD_FINISHED": "0", "CI_BUILD_STATUS": "running", "CI_BUILD_TARGET": "",
     }
 
 
@@ -211,16 +211,13 @@ def _integer(text: str) -> int:
 
 def _calver(text: str) -> dict[str, str]:
     """Read YEAR.MINOR[.MICRO][-MODIFIER], the year from 19 to 99 or from 2019 to 9998."""
-    core, _, modifier = text.partition("-")
-    major, *rest = core.split(".", 2)
-    if not rest or not re.fullmatch("[0-9]+", major):
+    found = re.fullmatch(r"(([0-9]+)\.([^.-]*))(?:\.([^-]*))?(?:-(.*))?", text, re.DOTALL)
+    if not found or not (19 <= int(found[2]) <= 99 or 2019 <= int(found[2]) <= 9998):
         return {}
-    if not (19 <= int(major) <= 99 or 2019 <= int(major) <= 9998):
-        return {}
-    minor, micro = rest[0], rest[1] if len(rest) > 1 else ""
-    short = f"{major}.{minor}" + (f".{micro}" if micro else "")
+    both, major, minor, micro, modifier = found.groups(default="")
+    short = both + (f".{micro}" if micro else "")
     variables = {"DRONE_CALVER": short + (f"-{modifier}" if modifier else ""),
                  "DRONE_CALVER_MAJOR": major, "DRONE_CALVER_MINOR": minor,
-                 "DRONE_CALVER_MICRO": micro, "DRONE_CALVER_MAJOR_MINOR": f"{major}.{minor}",
+                 "DRONE_CALVER_MICRO": micro, "DRONE_CALVER_MAJOR_MINOR": both,
                  "DRONE_CALVER_SHORT": short}
     return variables | ({"DRONE_CALVER_MODIFIER": modifier} if modifier else {})

@@ -12,7 +12,7 @@ TRIGGER = ("branch", "event", "action", "ref", "repo", "target", "cron")
 WHEN = (*TRIGGER, "instance")
 Glob = str | list[str]  # whole, or in its components
 _MEMBER = re.compile(r"(\\.|[^\\-])(?:-(\\.|[^\\-]))?", re.DOTALL)  # one character, or from and to
-_CLASS = re.compile(rf"\^?({_MEMBER.pattern})+|\^", re.DOTALL)
+_MEMBERS = re.compile(rf"({_MEMBER.pattern})*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,15 @@ def glob_match(pattern: str, name: str) -> bool:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """Split at separators without a backslash before them; empty trailing parts vanish."""
-    if separator not in text:
-        return [text]
-    parts, start = [], 0
-    while start < len(text):
-        end = _find(text, separator, start)
-        end = len(text) if end < 0 else end
-        parts.append(text[start:end])
-        start = end + 1
-    return parts
+    """Split at separators without a backslash before them; an empty last part vanishes."""
+    parts = re.split(rf"(?<!\\){separator}", text)
+    return parts[:-1] if len(parts) > 1 and not parts[-1] else parts
 
 
-def _find(text: str, character: str, start: int) -> int:
-    end = text.find(character, start)
-    while end > start and text[end - 1] == "\\":
-        start = end + 1
-        end = text.find(character, start)
-    return end
+def _end(pattern: str, closing: str) -> int:
+    """Return where the bracket is closed that the pattern begins with; -1 where it is not."""
+    found = re.compile(rf"(?<!\\){closing}").search(pattern, 1)
+    return found.start() if found else -1
 
 
 def _match_components(pattern: list[str], name: list[str]) -> bool:
@@ -122,7 +113,7 @@ def _match_component(pattern: str, name: str) -> bool:
         if first == "{":
             return _match_alternatives(pattern, name)
         if first == "[":
-            end = _find(pattern, "]", 1)
+            end = _end(pattern, "]")
             if not _in_class(pattern[1:end] if end > 0 else "", name[0]):
                 return False
             pattern, name = pattern[end + 1:], name[1:]
@@ -141,7 +132,7 @@ def _match_component(pattern: str, name: str) -> bool:
 
 
 def _match_alternatives(pattern: str, name: str) -> bool:
-    end = _find(pattern, "}", 1)
+    end = _end(pattern, "}")
     if end < 0:
         raise BadPattern("`{` without `}`")
     return any(_match_component(option + pattern[end + 1:], name)
@@ -150,8 +141,9 @@ def _match_alternatives(pattern: str, name: str) -> bool:
 
 def _in_class(characters: str, candidate: str) -> bool:
     """Say whether `[characters]` holds the candidate; `^` negates, `!` is an ordinary member."""
-    if not _CLASS.fullmatch(characters):
+    members = characters.removeprefix("^")
+    if not characters or not _MEMBERS.fullmatch(members):
         raise BadPattern("`[` without `]`, or a lone `-` or backslash in `[…]`")
-    ranges = _MEMBER.findall(characters.removeprefix("^"))
-    found = any(low[-1] <= candidate <= (high or low)[-1] for low, high in ranges)
+    found = any(low[-1] <= candidate <= (high or low)[-1]
+                for low, high in _MEMBER.findall(members))
     return found != characters.startswith("^")

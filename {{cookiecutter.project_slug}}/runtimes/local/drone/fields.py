@@ -164,10 +164,10 @@ def size(reader: Reader, node: yaml.Node | None) -> Text:
     return found
 
 
-def not_here(reader: Reader, node: yaml.Node | None) -> None:
-    """Refuse a field that nobody writes."""
-    if node is not None:
-        reader.errors.append(f"line {reader.line_of(node)}: not supported on this machine")
+def text_or_fields(schema: Schema) -> Kind:
+    """Read a text or a mapping."""
+    return lambda reader, node: (reader.fields([node], schema)
+                                 if isinstance(node, yaml.MappingNode) else text(reader, node))
 
 
 def condition(reader: Reader, node: yaml.Node | None) -> Condition:

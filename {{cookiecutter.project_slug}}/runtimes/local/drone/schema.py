@@ -11,8 +11,7 @@ from local.drone.fields import ANY, Fields, Reader, Schema
 from local.drone.fields import boolean as BOOLEAN
 from local.drone.fields import condition as CONDITION
 from local.drone.fields import integer as INTEGER
-from local.drone.fields import not_here as NOT_HERE
-from local.drone.fields import setting, size as SIZE, text_or, variable
+from local.drone.fields import setting, size as SIZE, text_or, text_or_fields, variable
 from local.drone.fields import text as TEXT
 
 WORKSPACE = "/drone/src"
@@ -65,7 +64,10 @@ PIPELINE: Schema = {
 _DOCKER_STEP: Schema = {
     **_STEP, "user": TEXT, "network_mode": TEXT, "dns": TEXTS, "dns_search": TEXTS,
     "extra_hosts": TEXTS, "devices": [{"name": TEXT, "path": TEXT}],
-    "push": NOT_HERE, "build": NOT_HERE,
+    "push": text_or_fields({"image": TEXT}),
+    "build": text_or_fields({
+        "args": _TEXT_MAP, "cache_from": TEXTS, "context": TEXT, "dockerfile": TEXT,
+        "image": TEXT, "labels": _TEXT_MAP}),
 }
 _DOCKER: Schema = {**_BOTH, "steps": [_DOCKER_STEP], "services": [_DOCKER_STEP],
                    "workspace": {"base": TEXT, "path": TEXT}}

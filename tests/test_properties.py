@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.runner import conftest as runner  # also puts the runner on sys.path
@@ -101,6 +101,7 @@ def test_hostile_files_are_refused_at_once(text: str) -> None:
 
 @given(text=TEXTS | st.text("${}AB#%[]^-b*?/:,\\\n", max_size=20).map("${{A{}".format),
        variables=st.dictionaries(KEYS, TEXTS, max_size=3))
+@example(text="${A#[b-a]}", variables={})
 def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -> None:
     from local.drone.substitution import SubstitutionError, substitute
     try:

@@ -132,8 +132,11 @@ def _glob(pattern: str) -> re.Pattern[str]:
     """Translate `*`, `?` and `[…]`; here `*` crosses `/`, and an unclosed `[` matches nothing."""
     parts = re.findall(r"\[\^?[^\]]+\]|.", pattern, re.DOTALL)
     meaning = {"*": ".*", "?": ".", "[": "(?!)"}
-    return re.compile("".join(part if len(part) > 1 else meaning.get(part, re.escape(part))
-                              for part in parts), re.DOTALL)
+    try:
+        return re.compile("".join(part if len(part) > 1 else meaning.get(part, re.escape(part))
+                                  for part in parts), re.DOTALL)
+    except re.error as error:
+        raise SubstitutionError(f"`{pattern}`: not supported on this machine") from error
 
 
 def _replace(value: str, operator: str, old: str, new: str) -> str:

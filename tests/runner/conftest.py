@@ -28,6 +28,7 @@ name: exp
 trigger:
   ref: [refs/tags/exp-*]
 """
+WAIT = 'timeout 60 sh -c "until test -e $LAB_STATE.go; do sleep 0.1; done"'  # for .lab/state.go
 
 
 @dataclass

@@ -11,10 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import GIT_VARIABLES, PIPELINE, RUNTIMES, Lab, wait_for
+from .conftest import GIT_VARIABLES, PIPELINE, RUNTIMES, WAIT, Lab, wait_for
 from .test_process import is_alive
 
-WAIT = "until test -e $LAB_STATE.go; do sleep 0.1; done"
 ECHO = "steps: [{name: a, image: x, commands: [echo $DRONE_TAG.]}]\n"
 TRACKING = """\
 import os, sys

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 
-from .conftest import GIT_VARIABLES, PIPELINE, Lab, wait_for
+from .conftest import GIT_VARIABLES, PIPELINE, WAIT, Lab, wait_for
 
 
 def test_a_tag_runs_its_pipeline_and_shows_it(lab: Lab) -> None:
@@ -120,16 +120,13 @@ def test_only_what_was_committed_runs(lab: Lab) -> None:
 
 
 def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
-    lab.pipeline("""\
-        steps:
-        - name: a
-          image: x
-          commands: [echo started, "until test -e $LAB_STATE.go; do sleep 0.1; done", echo done]
-        """)
+    lab.pipeline("steps: [{name: a, image: x, "
+                 f"commands: [echo started, '{WAIT}', echo done]}}]\n")
     lab.git("tag", "exp-1")
     push = subprocess.Popen(["git", "push", "origin", "exp-1"], cwd=lab.path, text=True,
                             env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.PIPE,
-                            start_new_session=True)
+                            start_new_session=True,  # with the signal as a terminal leaves it
+                            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     for line in push.stderr:
         if line.startswith("remote: [a] started"):
             break

@@ -82,16 +82,21 @@ def docker_engine() -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _own_engine(folder: Path) -> Iterator[Engine]:
-    """Run an engine that touches nothing outside `folder`: no bridge, no firewall rules."""
-    data, state, socket = folder / "data", folder / "state", f"unix://{folder}/docker.sock"
-    data.mkdir()  # in memory, some 2 GB: many small files, which go with the mount
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8g", "tmpfs", data])
+    """Run an engine that touches nothing outside `folder`: no bridge, no firewall rules.
+
+    Its data, some 2 GB in many small files, is in memory. Its mounts are its own: however it ends,
+    they go with it.
+    """
+    data, socket = folder / "data", f"unix://{folder}/docker.sock"
+    data.mkdir()
     (folder / "daemon.json").write_text("{}")  # not what this machine has for its own engine
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            ["dockerd", f"--data-root={data}", f"--exec-root={state}", f"--host={socket}",
-             f"--pidfile={folder}/pid", f"--config-file={folder}/daemon.json", "--bridge=none",
-             "--iptables=false", "--ip-forward=false"], stdout=log, stderr=log)
+            ["unshare", "--mount", "sh", "-c",
+             'mount -t tmpfs -o size=8g tmpfs "$0"; exec dockerd --data-root="$0" "$@"', data,
+             f"--exec-root={folder}/state", f"--host={socket}", f"--pidfile={folder}/pid",
+             f"--config-file={folder}/daemon.json", "--bridge=none", "--iptables=false",
+             "--ip-forward=false"], stdout=log, stderr=log)
     engine = Engine(socket)
     try:
         wait_for(lambda: process.poll() is not None or engine.answers(), 60)
@@ -102,8 +107,6 @@ def _own_engine(folder: Path) -> Iterator[Engine]:
     finally:
         process.terminate()
         process.wait(60)
-        for mount in (state / "netns" / "default", data):  # the engine leaves the first
-            subprocess.run(["umount", mount])
 
 
 def _make_base(engine: Engine, folder: Path) -> None:

@@ -68,8 +68,8 @@ for repeat in range(int(sys.argv[1])):
 """
 SHARED = """
 import os, sys, time
-import lib.search.cluster
-lib.search.cluster.BEAT = 1
+import lib.search.shared
+lib.search.shared.BEAT = 1
 from lib.search import search
 from lib.tracking import start_run
 def train(x, y):

@@ -1,33 +1,28 @@
 """`search`: what a process calls."""
 
 import contextlib
-import itertools
 import math
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ..signals import interruptible
 from ..store import state_folder
 from ..tracking import start_run  # before mlflow
 import mlflow
 import optuna
 from mlflow.tracking.context.registry import resolve_tags
 
-from .cluster import Place, Shared, find_place, wait_for_parent
-from .evolution import evolve
-from .journal import Journal
-from .launcher import Launcher
-from .plan import Plan, Point, SearchError, make_plan
-from .pool import Pool
+from .launcher import Launcher, Pool
+from .plan import Plan, Point, SearchError, evolve
 from .result import SearchFailed, SearchResult, conclude
-from .runs import Runs, digest, fingerprint
-from .study import asked, make_study
+from .runs import Journal, Runs, digest, fingerprint
+from .shared import Place, Queue, find_place, wait_for_parent
 from .worker import FINISHED
 
 PAUSE = 2  # seconds between two looks at what other processes have done
-
-__all__ = ["SearchError", "SearchFailed", "SearchResult", "search"]
 
 
 def search(
@@ -61,22 +56,37 @@ def search(
     skip_finished: do not run what an earlier search has finished, with the same function and the
         same parameters, but take what came out.
 
-    Several processes may share a search: see `lib.search.cluster`.
+    Several processes may share a search: see `lib.search.shared`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    arguments = (space, method, direction, metric, trials, workers, seed, sampler, pruner)
-    plan = make_plan(train, *arguments)
+    known = digest(fingerprint(train), space, method, direction, metric, trials, workers, seed,
+                   sampler, pruner)
+    plan = Plan(train, space, method, direction, metric, trials, workers,
+                int(known[:8], 16) if seed is None else seed, sampler, pruner)
     place = find_place(plan)
-    with contextlib.nullcontext() if mlflow.active_run() else own_run():
+    with contextlib.nullcontext() if mlflow.active_run() else own_run(), interruptible():
         tags = resolve_tags()
-        key = digest(name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
-                     tags.get("config_hash"), fingerprint(train), arguments)
-        if seed is None:
-            plan = make_plan(train, *arguments[:6], int(key[:8], 16), sampler, pruner)
-        folder = state_folder() / "searches" / (f"{key}-{place.index}" if place else key)
-        journal = Journal(folder, f"{key}-{tags.get('build', '')}" if place else "")
-        with contextlib.closing(journal):
-            return finish(plan, journal, place, skip_finished)
+        key = digest(known, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
+                     tags.get("config_hash"))
+        folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
+        if place.count > 1:
+            folder = folder.with_name(f"{key}-{place.index}")
+            identity = f"{key}-{tags.get('build', '')}"
+        with contextlib.closing(Journal(folder, identity)) as journal:
+            queue = Queue(plan, place, identity)
+            run_trials(plan, journal, place, queue, skip_finished)
+            if place.index:
+                journal.forget()
+                print(f"process {place.index} has no more trials; process 0 goes on")
+                raise SystemExit(0)
+            records = [record for _, record in sorted(journal.ended.items())]
+            result = conclude(plan, records)
+            journal.forget()
+            queue.forget()
+            if result:
+                return result
+            raise SearchFailed(f"no trial finished; trial {records[0].number} ended so:\n"
+                               f"{records[0].error}")
 
 
 def own_run() -> contextlib.AbstractContextManager[Any]:
@@ -84,68 +94,43 @@ def own_run() -> contextlib.AbstractContextManager[Any]:
     return start_run(getattr(sys.modules["__main__"], "__file__", "notebook/main.py"), {})
 
 
-def finish(plan: Plan, journal: Journal, place: Place | None, skip: bool) -> SearchResult:
-    """Run what is missing of a search, and say what came out of all of it."""
+def run_trials(
+    plan: Plan, journal: Journal, place: Place, queue: Queue, skip_finished: bool
+) -> None:
+    """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
     active = mlflow.get_run(mlflow.active_run().info.run_id)
     if "search" in active.data.tags:
         raise SearchError("this run has a search already; give this one a run of its own:"
                           " with mlflow.start_run(nested=True):")
-    parent = wait_for_parent(journal.identity) if place and place.index else active
-    shared = Shared(plan, place, journal.identity) if place and place.storage else None
-    runs = Runs(plan, journal, parent, place, skip)
-    run_trials(plan, journal, runs, place, shared)
-    if place and place.index:
-        journal.forget()
-        print(f"process {place.index} has no more trials; process 0 goes on with the result")
-        raise SystemExit(0)
-    result = conclude(plan, journal, runs)
-    journal.forget()
-    if shared:
-        shared.forget()
-    if result is None:
-        first = min(journal.ended.values(), key=lambda record: record.number)
-        raise SearchFailed(f"no trial finished; trial {first.number} ended so:\n{first.error}")
-    return result
-
-
-def run_trials(
-    plan: Plan, journal: Journal, runs: Runs, place: Place | None, shared: Shared | None
-) -> None:
-    """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
-    with contextlib.ExitStack() as broken_off:
-        broken_off.callback(runs.break_off)
-        runs.resume()
-        study = shared.study if shared else make_study(plan, journal.ended.values())
+    parent = wait_for_parent(journal.identity) if place.index else active
+    runs = Runs(plan, journal, parent, place.index if place.count > 1 else None, skip_finished)
+    try:
+        runs.settle()
         with (contextlib.closing(Pool(plan.train, plan.workers)) as pool, contextlib.closing(
-                Launcher(plan, study, journal, runs, pool, shared)) as launcher):
+                Launcher(plan, journal, runs, queue, pool)) as launcher):
             if plan.method == "evolution":
-                evolve(plan, losses(plan, study, journal, launcher))
-            elif shared:
-                launcher.run(shared.asked(), ahead=False)
+                evolve(plan, losses(plan, journal, queue, launcher))
             else:
-                points = enumerate(plan.points or [None] * plan.trials)
-                mine = points if place is None else itertools.islice(
-                    points, place.index, None, place.count)
-                launcher.run(asked(plan, study, journal.ended, mine), plan.points is not None)
-            while place and place.index == 0 and not runs.complete():
+                queue.fill(plan.trials, journal.ended)
+                launcher.run()
+            while place.count > 1 and not place.index and not runs.complete():
                 time.sleep(PAUSE)
-                if shared:  # the trials of a process that died wait again
-                    launcher.run(shared.asked(), ahead=False)
-        if place is None:
-            broken_off.pop_all()
+                launcher.run()  # the trials of a process that died wait again
+    except BaseException:
+        runs.settle()
+        raise
 
 
 def losses(
-    plan: Plan, study: optuna.Study, journal: Journal, launcher: Launcher
+    plan: Plan, journal: Journal, queue: Queue, launcher: Launcher
 ) -> Callable[[list[Point]], list[float]]:
     """Return a function that runs a generation of points, each different point once."""
-    points: list[Point] = []
-
     def of(generation: list[Point]) -> list[float]:
-        points.extend(point for place, point in enumerate(generation)
-                      if point not in points + generation[:place])
-        launcher.run(asked(plan, study, journal.ended, enumerate(points)), ahead=True)
-        ended = [journal.ended[points.index(point)] for point in generation]
+        plan.points.extend(point for place, point in enumerate(generation)
+                           if point not in plan.points + generation[:place])
+        queue.fill(len(plan.points), journal.ended)
+        launcher.run()
+        ended = [journal.ended[plan.points.index(point)] for point in generation]
         return [plan.loss(each.values)[0] if each.state == FINISHED else math.inf
                 for each in ended]
 

@@ -39,19 +39,13 @@ class Trial:
 
     number: int
     folder: Path  # what is put here becomes an artifact of the trial's run
-    params: dict[str, Any] = field(repr=False)
-    metrics: list[str] = field(repr=False)  # to optimise; none named: the only one there is
-    environment: dict[str, str] = field(repr=False)
-    seed: int = field(repr=False)
-    connection: Connection | None = field(default=None, repr=False)
+    connection: Connection = field(repr=False)
 
     def report(self, value: float, step: int) -> None:
         """Tell how good the trial is after a step; raises `Pruned` when it is not worth more."""
-        if len(self.metrics) > 1:
-            raise TypeError("a search for several metrics stops no trial: leave out trial.report")
         self.connection.send((float(value), int(step)))
         if self.connection.recv():
-            raise Pruned
+            raise Pruned(float(value))
 
 
 def serve(handle: int) -> None:
@@ -64,7 +58,7 @@ def serve(handle: int) -> None:
 
 
 def _serve(control: Connection) -> None:
-    pickled = control.recv_bytes()
+    sys.path[:], pickled = control.recv()
     try:
         train = cloudpickle.loads(pickled)
     except BaseException:
@@ -91,30 +85,33 @@ def _work(train: Callable[..., Any], connection: Connection, control: Connection
     faulthandler.enable()
     with contextlib.suppress(EOFError):
         while True:
-            trial = cloudpickle.loads(connection.recv_bytes())
-            connection.send(run_trial(train, Trial(**trial, connection=connection)))
+            task = cloudpickle.loads(connection.recv_bytes())
+            connection.send(run_trial(train, connection, **task))
 
 
-def run_trial(train: Callable[..., Any], trial: Trial) -> dict[str, Any]:
+def run_trial(
+    train: Callable[..., Any], connection: Connection, number: int, folder: Path,
+    params: dict[str, Any], metrics: list[str], seed: int, environment: dict[str, str],
+) -> dict[str, Any]:
     """Return how a trial ended; all that is printed goes to output.log in its folder."""
-    with open(trial.folder / "output.log", "ab") as log:
+    with open(folder / "output.log", "ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
-    os.environ.update(trial.environment)
-    seed_all(trial.seed)
-    more = {"trial": trial} if takes_trial(train) else {}
+    os.environ.update(environment)
+    seed_all(seed)
     try:
+        if takes_trial(train):
+            params["trial"] = Trial(number, folder, connection)
         try:
-            result = train(**trial.params, **more)
-            metrics = read_result(result, trial.metrics, trial.folder, name_of(train))
+            found = read_result(train(**params), metrics, folder, name_of(train))
         finally:
             while "mlflow" in sys.modules and sys.modules["mlflow"].active_run():
                 sys.modules["mlflow"].end_run()
-        return {"state": FINISHED, "metrics": metrics,
-                "values": [metrics[name] for name in trial.metrics or metrics]}
-    except Pruned:
-        return {"state": PRUNED}
+        return {"state": FINISHED, "metrics": found,
+                "values": [found[name] for name in metrics or found]}
+    except Pruned as pruned:
+        return {"state": PRUNED, "values": list(pruned.args)}
     except BaseException:
         return {"state": FAILED, "error": traceback.format_exc()}
     finally:
@@ -188,3 +185,7 @@ def takes_trial(train: Callable[..., Any]) -> bool:
 def name_of(train: Callable[..., Any]) -> str:
     """Return the name by which a user knows a function."""
     return getattr(getattr(train, "func", train), "__qualname__", type(train).__qualname__)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

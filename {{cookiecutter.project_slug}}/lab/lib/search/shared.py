@@ -1,4 +1,4 @@
-"""Several processes, on a cluster say, that share one search; the environment says so.
+"""The trials that wait; and several processes, on a cluster say, that share one search.
 
 JOB_COMPLETION_INDEX and JOB_COMPLETIONS say which process this is and how many there are: points
 that are known beforehand are divided between them. LAB_SEARCH_STORAGE is the address of Optuna's
@@ -7,6 +7,7 @@ pruners. Process 0 has the parent run, waits for all trials and goes on with the
 of the other processes are nested in it, and they end when no trial is left for them.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,6 +20,8 @@ from optuna.trial import TrialState
 
 from ..summary import PARENT
 from .plan import Plan, SearchError
+from .runs import STATES, Record, as_trial
+from .worker import FINISHED
 
 PATIENCE = 600  # seconds that a process waits for process 0
 BEAT = 10  # seconds between two signs of life of a trial; after six it is given to another
@@ -26,19 +29,19 @@ BEAT = 10  # seconds between two signs of life of a trial; after six it is given
 
 @dataclass(frozen=True)
 class Place:
-    """Which process of a shared search this is."""
+    """Which process of a search this is."""
 
-    index: int
-    count: int
-    storage: str
+    index: int = 0
+    count: int = 1
+    storage: str = ""
 
 
-def find_place(plan: Plan, environment: Mapping[str, str] = os.environ) -> Place | None:
-    """Return the place of this process, or None when it searches alone."""
+def find_place(plan: Plan, environment: Mapping[str, str] = os.environ) -> Place:
+    """Return the place of this process."""
     index, count = (environment.get(f"JOB_COMPLETION{end}") for end in ("_INDEX", "S"))
     storage = environment.get("LAB_SEARCH_STORAGE", "")
-    if index is None or count is None:
-        return None
+    if index is None or count in (None, "1"):
+        return Place()
     if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
         raise SearchError(f"JOB_COMPLETION_INDEX={index} is no place among JOB_COMPLETIONS={count}")
     if plan.method == "evolution":
@@ -64,42 +67,60 @@ def wait_for_parent(identity: str, seconds: float = PATIENCE) -> Run:
     raise SearchError(f"process 0 of this search did not start within {seconds:g} seconds")
 
 
-class Shared:
-    """A study in a storage, whose trials are handed out once each to whoever asks."""
+class Queue:
+    """The trials that wait, in Optuna's study: each is handed out once to whoever asks."""
 
     def __init__(self, plan: Plan, place: Place, identity: str) -> None:
-        self._plan = plan
+        self._plan, self._place, self.shared = plan, place, bool(place.storage)
         self._storage = optuna.storages.RDBStorage(
             place.storage, heartbeat_interval=BEAT, grace_period=6 * BEAT,
-            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(1))
-        self.study = optuna.create_study(
+            heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(1)
+        ) if self.shared else None
+        self._study = optuna.create_study(
             storage=self._storage, study_name=identity, load_if_exists=True,
-            directions=plan.directions, sampler=plan.sampler, pruner=plan.pruner)
-        if place.index == 0:
-            known = {trial.user_attrs.get("number") for trial in self.study.get_trials(False)}
-            for number, point in enumerate(plan.points or [{}] * plan.trials):
-                if number not in known:
-                    self.study.enqueue_trial(point, {"number": number})
-        else:
-            self.study.sampler.reseed_rng()  # or all would ask for the same points
+            directions=plan.directions, sampler=plan.sampler,
+            pruner=plan.pruner or optuna.pruners.NopPruner())
 
-    def asked(self) -> Iterator[tuple[int, optuna.Trial]]:
+    def fill(self, trials: int, ended: Mapping[int, Record]) -> None:
+        """Let the trials up to a number wait, those that are this process's and have not ended."""
+        if self._place.index or ended:
+            self._study.sampler.reseed_rng()  # or it would ask for points that are known
+        if self._place.index and self.shared:  # process 0 does it
+            return
+        known = {trial.user_attrs.get("number") for trial in self._study.get_trials(False)}
+        for number in range(self._place.index, trials, 1 if self.shared else self._place.count):
+            if number not in known and number in ended:
+                self._study.add_trial(as_trial(ended[number], self._plan))
+            elif number not in known:
+                self._study.enqueue_trial({}, {"number": number})
+
+    def ask(self) -> Iterator[tuple[int, optuna.Trial]]:
         """Yield the number and trial of each that waits, until none does."""
         while True:
-            optuna.storages.fail_stale_trials(self.study)
-            if not self.study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
+            if self.shared:
+                optuna.storages.fail_stale_trials(self._study)
+            if not self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
                 return
-            trial = self.study.ask(self._plan.space.distributions)
+            trial = self._study.ask(self._plan.asked)
             if "number" in trial.user_attrs:
                 yield trial.user_attrs["number"], trial
             else:  # another process took the last one that waited
-                self.study.tell(trial, state=TrialState.FAIL)
+                self._study.tell(trial, state=TrialState.FAIL)
+
+    def tell(self, trial: optuna.Trial, record: Record) -> None:
+        """Let the study know how a trial ended."""
+        # Another process may have told it, when this one gave no sign of life for too long.
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self._study.tell(trial, record.values if record.state == FINISHED else None,
+                             STATES[record.state])
 
     def beat(self, trials: Iterable[optuna.Trial]) -> None:
         """Say that trials are alive."""
-        for trial in trials:
-            self._storage.record_heartbeat(trial._trial_id)
+        if self.shared:
+            for trial in trials:
+                self._storage.record_heartbeat(trial._trial_id)
 
     def forget(self) -> None:
         """Remove the study of a search that is finished."""
-        optuna.delete_study(study_name=self.study.study_name, storage=self._storage)
+        if self.shared:
+            optuna.delete_study(study_name=self._study.study_name, storage=self._storage)

@@ -2,25 +2,25 @@
 
 import contextlib
 import inspect
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from multiprocessing import Pipe
-from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import send_handle
+from multiprocessing.connection import Connection
 from typing import Any
 
 import cloudpickle
 import mlflow
-import optuna
 from tqdm import tqdm
 
 from . import worker
-from .plan import Plan, SearchError
-from .runs import Journal, Record, Runs, now
+from .plan import Plan, Point, SearchError
+from .runs import Journal, Record, Runs
 from .shared import BEAT, Queue
 from .worker import FAILED, FINISHED, PRUNED, name_of
 
@@ -32,20 +32,17 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXP
 class Launcher:
     """Runs the trials that wait, as many at once as there are workers."""
 
-    def __init__(
-        self, plan: Plan, journal: Journal, runs: Runs, queue: Queue, pool: "Pool"
-    ) -> None:
-        self._plan, self._journal, self._runs = plan, journal, runs
-        self._queue, self._pool = queue, pool
-        self._free = deque(range(plan.workers))
-        self._running: dict[int, tuple[Record, optuna.Trial]] = {}  # by slot
-        self._ended: deque[tuple[Record, optuna.Trial]] = deque()  # and not yet logged
+    def __init__(self, plan: Plan, journal: Journal, runs: Runs, queue: Queue) -> None:
+        self._plan, self._journal, self._runs, self._queue = plan, journal, runs, queue
+        self._running: dict[int, Record] = {}  # by number
+        self._ended: deque[Record] = deque()  # and not yet logged
         self._counts = Counter(record.state for record in journal.ended.values())
         self._best = min((record.values for record in journal.ended.values()
                           if record.state == FINISHED), key=plan.loss, default=[])
         terminal = getattr(sys.stdout, "terminal", None)
         self._bar = tqdm(total=plan.trials, initial=len(journal.ended), unit="trial",
                          file=terminal, disable=terminal is None)
+        self._server, self._control = start_server(plan)
 
     def run(self) -> None:
         """Run the trials that wait, to the end of the last one."""
@@ -53,84 +50,86 @@ class Launcher:
         # Points that are known wait for no result: a run is made before a worker is free for it.
         ahead = self._plan.points is not None and not self._queue.shared
         while True:
-            while self._free and (following := following or next(started, None)):
-                self._give(self._free.popleft(), *following)
+            while len(self._running) < self._plan.workers and (
+                    following := following or next(started, None)):
+                self._give(following)
                 following = None
             if ahead:
                 following = following or next(started, None)
-            late = not self._running or len(self._ended) > self._plan.workers
-            if self._ended and (late or not self._pool.spoke()):
-                self._log(*self._ended[0])
-            elif self._running:
-                for slot, message in self._pool.events(BEAT if self._queue.shared else None):
-                    self._hear(slot, message)
-                self._queue.beat(trial for _, trial in self._running.values())
-            else:
+            if not self._running and not self._ended:
                 return
+            late = len(self._ended) > self._plan.workers
+            if self._ended and (late or not self._control.poll()):
+                self._log(self._ended[0])
+            elif self._control.poll(BEAT):
+                self._hear()
+            self._queue.beat()
 
-    def _started(self) -> Iterator[tuple[Record, optuna.Trial]]:
+    def losses(self, generation: list[Point]) -> list[float]:
+        """Run the points of a generation, each different one once; return how bad they are."""
+        points = self._plan.points
+        points.extend(point for place, point in enumerate(generation)
+                      if point not in points + generation[:place])
+        self._queue.fill(len(points), self._journal.ended)
+        self.run()
+        ended = [self._journal.ended[points.index(point)] for point in generation]
+        return [self._plan.loss(each.values)[0] if each.state == FINISHED else math.inf
+                for each in ended]
+
+    def _started(self) -> Iterator[Record]:
         """Give each trial that waits its run, unless an earlier search has finished it."""
-        for number, trial in self._queue.ask():
-            points = self._plan.points
-            record = Record(number, trial.params if points is None else points[number])
+        for record in self._queue.ask():
             if earlier := self._runs.earlier(record):
-                self._end(record, trial, **earlier)
+                self._end(record, **earlier)
+                self._queue.tell(record)
             else:
                 self._runs.start(record)
-                yield record, trial
+                yield record
 
-    def _give(self, slot: int, record: Record, trial: optuna.Trial) -> None:
-        """Give a trial to a free worker."""
-        self._running[slot] = record, trial
-        self._queue.beat([trial])
-        self._pool.send(slot, {
+    def _give(self, record: Record) -> None:
+        """Give a trial to a worker."""
+        self._running[record.number] = record
+        self._send(record, {
             "number": record.number, "folder": self._journal.files(record.number),
-            "metrics": self._plan.metrics, "seed": (self._plan.seed + record.number) % 2**32,
-            "params": self._plan.params(record.point),
+            "point": record.point, "metrics": self._plan.metrics,
+            "seed": (self._plan.seed + record.number) % 2**32,
             "environment": {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
                             "MLFLOW_RUN_ID": record.run_id}})
 
-    def _hear(self, slot: int, message: Any) -> None:
+    def _send(self, record: Record, message: Any) -> None:
+        with contextlib.suppress(OSError):  # a server that has died says so when it is heard
+            self._control.send((record.number, message))
+
+    def _hear(self) -> None:
         """Answer a report, end a trial, or try the trial of a dead worker once more."""
-        if slot not in self._running:  # a worker died that had nothing to do
+        try:
+            number, message = self._control.recv()
+        except (EOFError, OSError):
+            number, message = None, "its process was killed; was memory short?"
+        if isinstance(message, str):
+            raise SearchError(f"the training function cannot be loaded in a worker:\n{message}")
+        if number not in self._running:  # a worker died that had nothing to do
             return
-        record, trial = self._running[slot]
-        match message:
-            case (value, step):
-                if self._plan.pruner and step not in record.reports:
-                    trial.report(value, step)
-                record.reports.setdefault(step, value)
-                self._pool.send(slot, bool(self._plan.pruner) and trial.should_prune())
-                return
-            case int() if record.attempts == 1:
-                record.attempts += 1
-                self._give(slot, record, trial)
-                return
-            case int() as code:
-                how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
+        record = self._running[number]
+        if isinstance(message, tuple):
+            self._send(record, self._queue.report(record, *message))
+        elif isinstance(message, int) and record.attempts == 1:
+            record.attempts += 1
+            self._give(record)
+        else:
+            if isinstance(message, int):
+                how = f"signal {signal.Signals(-message).name}" if message < 0 else message
                 message = {"state": FAILED, "error": f"the worker process died twice, of {how}"}
-        del self._running[slot]
-        self._free.append(slot)
-        self._end(record, trial, **message)
-        self._ended.append((record, trial))
+            del self._running[number]
+            self._end(record, **message)
+            self._ended.append(record)
 
-    def _end(self, record: Record, trial: optuna.Trial, **came_out: Any) -> None:
-        """Let a trial have ended."""
-        vars(record).update(came_out, ended=now())
+    def _end(self, record: Record, **came_out: Any) -> None:
+        """Let a trial have ended, and show it: in a terminal's one line, else in a line more."""
+        vars(record).update(came_out, ended=int(time.time() * 1000))
         self._journal.add(record)
-        # A shared queue knows last: until then, others run the trial if this process dies.
-        if not self._queue.shared:
-            self._queue.tell(trial, record)
-        self._show(record)
-
-    def _log(self, record: Record, trial: optuna.Trial) -> None:
-        self._runs.end(record)
-        if self._queue.shared:
-            self._queue.tell(trial, record)
-        self._ended.popleft()
-
-    def _show(self, record: Record) -> None:
-        """Show how the search goes: in a terminal's one line, else in a line more."""
+        if not self._queue.shared:  # it waits for `_log`: others run what a process lost that died
+            self._queue.tell(record)
         self._counts[record.state] += 1
         if record.state == FINISHED:
             self._best = min(self._best or record.values, record.values, key=self._plan.loss)
@@ -143,85 +142,44 @@ class Launcher:
             print(f"trial {record.number} {record.state} {' '.join(words)}".rstrip(),
                   f"({self._counts.total()}/{self._plan.trials})", flush=True)
 
-    def close(self) -> None:
-        """Leave the terminal's line."""
-        self._bar.close()
-
-
-class Pool:
-    """Processes that run trials: `send` a trial to a slot, and read what `events` says of it.
-
-    A worker that dies is replaced. When the pool is closed, or its process dies, all end.
-    """
-
-    def __init__(self, train: Callable[..., Any], workers: int) -> None:
-        pickled = _pickled(train)
-        affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-        threads = str(max(1, len(affinity(0)) // workers))
-        self._control, theirs = Pipe()
-        # In a session of its own: Ctrl-C is for the launcher, and one signal ends them all.
-        self._server = subprocess.Popen(
-            [sys.executable, "-P", worker.__file__, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()], start_new_session=True,
-            env={**dict.fromkeys(THREADS, threads), **os.environ})
-        theirs.close()
-        self._connections: dict[int, Connection] = {}
-        with contextlib.suppress(OSError):  # a server that died says why in `events`
-            self._control.send((sys.path, pickled))
-            for slot in range(workers):
-                self._fork(slot)
-
-    def _fork(self, slot: int) -> None:
-        self._connections[slot], theirs = Pipe()
-        self._control.send(slot)
-        send_handle(self._control, theirs.fileno(), self._server.pid)
-        theirs.close()
-
-    def send(self, slot: int, message: Any) -> None:
-        """Send a worker something; one that has died meanwhile is an event soon."""
-        with contextlib.suppress(OSError):
-            self._connections[slot].send_bytes(cloudpickle.dumps(message))
-
-    def spoke(self) -> bool:
-        """Return whether there is an event already."""
-        return bool(wait([*self._connections.values(), self._control], 0))
-
-    def events(self, seconds: float | None = None) -> Iterator[tuple[int, Any]]:
-        """Wait; yield the slot and message of each worker that spoke, the exit code of one dead."""
-        said = wait([*self._connections.values(), self._control], seconds)
-        for slot, connection in list(self._connections.items()):
-            if connection in said:
-                try:
-                    yield slot, connection.recv()
-                except (EOFError, OSError):
-                    del self._connections[slot]
-        if self._control in said:
-            try:
-                dead = self._control.recv()
-            except (EOFError, OSError):
-                raise SearchError("the server of the workers was killed; was memory short?"
-                                  ) from None
-            if isinstance(dead, str):
-                raise SearchError(f"the training function cannot be loaded in a worker:\n{dead}")
-            slot, code = dead
-            self._fork(slot)
-            yield slot, code
+    def _log(self, record: Record) -> None:
+        self._runs.end(record)
+        self._queue.tell(record)
+        self._ended.popleft()
 
     def close(self) -> None:
         """End every worker, and what it started."""
+        self._bar.close()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._server.pid, signal.SIGKILL)
         self._server.wait()
 
 
-def _pickled(train: Callable[..., Any]) -> bytes:
+def start_server(plan: Plan) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start the workers' server; return it and the connection on which it hears and speaks."""
+    pickled = _pickled(plan.train, plan.choices)
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    threads = str(max(1, len(affinity(0)) // plan.workers))
+    control, theirs = Pipe()
+    # In a session of its own: Ctrl-C is for the launcher, and one signal ends them all.
+    server = subprocess.Popen(
+        [sys.executable, "-P", worker.__file__, str(theirs.fileno())],
+        pass_fds=[theirs.fileno()], start_new_session=True,
+        env={**dict.fromkeys(THREADS, threads), **os.environ})
+    theirs.close()
+    with contextlib.suppress(OSError):
+        control.send((sys.path, pickled, plan.workers))
+    return server, control
+
+
+def _pickled(train: Callable[..., Any], choices: dict[str, list[Any]]) -> bytes:
     try:
-        return cloudpickle.dumps(train)
+        return cloudpickle.dumps((train, choices))
     except Exception as error:
-        outside = {}
-        with contextlib.suppress(TypeError):
+        outside = dict(choices)
+        if inspect.isfunction(train):
             names = inspect.getclosurevars(train)
-            outside = {**names.globals, **names.nonlocals}
+            outside |= {**names.globals, **names.nonlocals}
         culprits = [name for name, value in outside.items() if not _can_pickle(value)]
         raise SearchError(
             f"{name_of(train)} cannot be sent to worker processes: {error}. Make"

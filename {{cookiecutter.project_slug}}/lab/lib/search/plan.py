@@ -12,11 +12,11 @@ import optuna
 from optuna.distributions import (
     BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution)
 
-from .worker import name_of, takes_trial
+from .worker import Choices, name_of, params_at, takes_trial
 
 Point = dict[str, Any]  # as Optuna holds it
 SAMPLERS = {
-    "tpe": optuna.samplers.TPESampler,
+    "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
     "cmaes": lambda seed: optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False),
 }
 PRUNERS = {
@@ -44,84 +44,72 @@ class Plan:
         self.train, self.method, self.workers, self.seed = train, method, workers, seed
         self.metrics = [metric] if isinstance(metric, str) else metric or []
         self.directions = [direction] if isinstance(direction, str) else direction
-        self.sampler, self.pruner = sampler, pruner
-        self._check_options(trials)
-        if method in PRUNERS and pruner is None:
-            self.pruner = PRUNERS[method]()
-        if method in SAMPLERS and sampler is None:
-            self.sampler = SAMPLERS[method](seed=seed)
+        self.sampler = sampler or SAMPLERS.get(method, lambda seed: None)(seed)
+        self.pruner = pruner or PRUNERS.get(method, lambda: None)()
+        self.trials = TRIALS if trials is None else trials
+        self._check_options(sampler)
         # Of each parameter the distribution, or the choices of which a point holds the index.
         self.distributions: dict[str, BaseDistribution] = {}
-        self.choices: dict[str, list[Any]] = {}
+        self.choices: Choices = {}
         # None: a sampler chooses while the search runs; evolution adds a generation at a time.
         self.points: list[Point] | None = [] if method == "evolution" else None
-        self._read(space, trials or TRIALS)
-        self.names = [*(self.distributions or self.choices)]
-        self.trials = len(self.points) if self.points else trials or TRIALS
-        _check(method not in GIVEN or trials in (None, self.trials), f"trials is {trials}, but"
-               f" {method} has {self.trials} points and leaves none out; leave out trials")
+        kind = list if method == "list" else Mapping
+        _check(isinstance(space, kind) and space, f"the space of method {method} is {space!r:.80};"
+               f" it must be {'a list of dicts' if kind is list else 'a dict of parameters'}, not"
+               f" empty")
+        if method in GIVEN:
+            self._take_points({"grid": grid, "ablation": ablation, "list": list}[method](space))
+            _check(trials in (None, len(self.points)), f"trials is {trials}, but {method} has"
+                   f" {len(self.points)} points and leaves none out; leave out trials")
+        else:
+            self._read_space(space)
+        self.trials = len(self.points) if self.points else self.trials
+        self.space = self.choices if method == "list" else space  # by name, as it was given
 
-    def _check_options(self, trials: int | None) -> None:
+    def _check_options(self, sampler: optuna.samplers.BaseSampler | None) -> None:
         """Refuse what the methods cannot do."""
-        method, directions, name = self.method, self.directions, name_of(self.train)
+        method, directions = self.method, self.directions
         _check(method in METHODS, f"unknown method {method!r}; known are {', '.join(METHODS)}")
         _check(set(directions) <= {"maximize", "minimize"}
-               and len(directions) == max(1, len(self.metrics)), "direction is"
-               f" {', '.join(map(repr, directions))}; it must be maximize or minimize, one for each metric")
-        _check(self.sampler is None or method == "tpe",
-               "a sampler chooses the points: leave out method")
-        _check(len(directions) == 1 or self.pruner is None
-               and method not in (*PRUNERS, "cmaes", "evolution"), "cmaes, evolution and pruners"
-               " look at one metric; use tpe, random or grid for several")
-        _check(takes_trial(self.train) or method not in PRUNERS and self.pruner is None,
-               f"trials are stopped by what they report: give {name} a parameter `trial`"
-               f" and call trial.report(value, step) in it")
-        for option, number in {"workers": self.workers, "trials": trials}.items():
-            _check(number is None or isinstance(number, Integral) and number > 0,
-                   f"{option} is {number!r}; it must be a whole number above zero")
-        count = trials or TRIALS
-        _check(method != "evolution" or count % POPULATION == 0 and count > POPULATION,
-               f"trials is {trials}; evolution needs a multiple of its population {POPULATION},"
-               f" at least {2 * POPULATION}")
+               and len(directions) == max(1, len(self.metrics)),
+               f"direction is {', '.join(map(repr, directions))}; it must be maximize or minimize,"
+               f" one for each metric")
+        _check(sampler is None or method == "tpe", "a sampler chooses the points: leave out method")
+        _check(len(directions) == 1 or not self.pruner and method not in ("cmaes", "evolution"),
+               "pruners, cmaes and evolution look at one metric; use tpe, random or grid for more")
+        _check(not self.pruner or takes_trial(self.train), f"trials are stopped by what they"
+               f" report: give {name_of(self.train)} a parameter `trial` and call"
+               f" trial.report(value, step)")
+        for name in ("workers", "trials"):
+            number = getattr(self, name)
+            _check(isinstance(number, Integral) and number > 0,
+                   f"{name} is {number!r}; it must be a whole number above zero")
+        _check(method != "evolution" or self.trials % POPULATION == 0 < self.trials - POPULATION,
+               f"trials is {self.trials}; evolution needs a multiple of its population"
+               f" {POPULATION}, at least {2 * POPULATION}")
 
-    def _read(self, space: Any, trials: int) -> None:
-        """Read the space, and list its points where they are known before the search runs."""
-        kind = list if self.method == "list" else Mapping
-        _check(isinstance(space, kind) and space, f"the space of method {self.method} is"
-               f" {space!r:.80}; it must be"
-               f" {'a list of dicts' if kind is list else 'a dict of parameters'}, not empty")
-        if self.method == "grid":
-            check_names(self.train, space)
-            self.choices = {name: grid_values(name, values) for name, values in space.items()}
-            self.points = [dict(zip(space, point)) for point in itertools.product(
-                *(range(len(values)) for values in self.choices.values()))]
-        elif self.method == "ablation":
-            base = dict.fromkeys(space)
-            self._list([base, *({**base, name: part}
-                                for name, parts in space.items() for part in parts)])
-        elif self.method == "list":
-            self._list(space)
-        else:
-            check_names(self.train, space)
-            for name, values in space.items():
-                values = read_values(name, values)
-                if isinstance(values, list):
-                    if not _storable(values):
-                        self.choices[name], values = values, range(len(values))
-                    values = CategoricalDistribution(values)
-                self.distributions[name] = values
-            if self.method == "random" or self.method in PRUNERS:
-                self.points = random_points(self.distributions, trials, self.seed)
-
-    def _list(self, given: list[Any]) -> None:
-        """Take points as they are."""
+    def _take_points(self, points: list[Any]) -> None:
+        """Take points as they are given."""
         self.points = []
-        for point in given:
+        for point in points:
             _check(isinstance(point, Mapping), f"{point!r:.80} is no point; a point is a dict")
             check_names(self.train, point)
             for name, value in point.items():
                 self.choices.setdefault(name, []).append(value)
             self.points.append({name: len(self.choices[name]) - 1 for name in point})
+
+    def _read_space(self, space: Mapping[str, Any]) -> None:
+        """Read what Optuna chooses from, and draw random points."""
+        check_names(self.train, space)
+        for name, values in space.items():
+            values = read_values(name, values)
+            if isinstance(values, list):
+                if not _storable(values):
+                    self.choices[name], values = values, range(len(values))
+                values = CategoricalDistribution(values)
+            self.distributions[name] = values
+        if self.method == "random" or self.method in PRUNERS:
+            self.points = random_points(self.distributions, self.trials, self.seed)
 
     @property
     def asked(self) -> dict[str, BaseDistribution]:
@@ -130,8 +118,7 @@ class Plan:
 
     def params(self, point: Point) -> dict[str, Any]:
         """Return what `train` gets at a point."""
-        return {name: self.choices[name][held] if name in self.choices else held
-                for name, held in point.items()}
+        return params_at(point, self.choices)
 
     def loss(self, values: Sequence[float]) -> tuple[float, ...]:
         """Return the values so that less is better."""
@@ -153,14 +140,23 @@ def read_values(name: str, values: Any) -> list[Any] | BaseDistribution:
     return values
 
 
-def grid_values(name: str, values: Any) -> list[Any]:
-    """Return all values of a parameter."""
-    values = read_values(name, values)
-    if isinstance(values, IntDistribution) and not values.log:
-        return list(range(values.low, values.high + 1, values.step))
-    _check(isinstance(values, list), f"{name} is a range, and a grid needs a list of values:"
-                                     f" list(numpy.linspace(low, high, 5))")
-    return values
+def grid(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all combinations, the last key fastest."""
+    axes = {}
+    for name, values in space.items():
+        values = read_values(name, values)
+        if isinstance(values, IntDistribution) and not values.log:
+            values = range(values.low, values.high + 1, values.step)
+        _check(not isinstance(values, BaseDistribution), f"{name} is a range, and a grid needs a"
+               f" list of values: list(numpy.linspace(low, high, 5))")
+        axes[name] = values
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def ablation(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a base with None for each key, and one point for each part."""
+    base = dict.fromkeys(space)
+    return [base, *(base | {name: part} for name, parts in space.items() for part in parts)]
 
 
 def random_points(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from .. import viz
 from .plan import Plan
-from .runs import Record, as_trial
+from .runs import Record
 from .worker import FAILED, FINISHED, PRUNED
 
 FEWEST = 10  # finished trials from which something can be said of the parameters
@@ -36,12 +36,11 @@ def conclude(plan: Plan, records: list[Record]) -> SearchResult | None:
     """Log to the active run what was asked and what came out; return it, or None if nothing did."""
     parent, trials = mlflow.active_run().info.run_id, table(plan, records)
     study = optuna.create_study(directions=plan.directions)
-    study.add_trials([as_trial(record, plan) for record in records])
+    study.add_trials([record.as_trial(plan) for record in records])
     best = [records[trial.number] for trial in study.best_trials]
     params = {"method": plan.method, "direction": plan.directions, "metric": plan.metrics,
               "trials": plan.trials, "workers": plan.workers, "seed": plan.seed}
-    params |= {f"space.{name}": values
-               for name, values in (plan.distributions | plan.choices).items()}
+    params |= {f"space.{name}": values for name, values in plan.space.items()}
     counts = Counter(trials["state"])
     metrics = {f"trials_{word}": counts[state] for word, state in
                {"finished": FINISHED, "failed": FAILED, "pruned": PRUNED}.items()}
@@ -70,7 +69,7 @@ def table(plan: Plan, records: list[Record]) -> pd.DataFrame:
     names = plan.metrics if len(plan.metrics) > 1 else ["value"]
     rows = [{"number": each.number, "state": each.state, **dict(zip(names, each.values)),
              **plan.params(each.point)} for each in records]
-    return pd.DataFrame(rows, columns=["number", "state", *names, *plan.names])
+    return pd.DataFrame(rows, columns=["number", "state", *names, *plan.space])
 
 
 def pictures(
@@ -83,26 +82,11 @@ def pictures(
         return {"pareto": viz.plot_pareto(finished.set_index("number"), plan.metrics, front)}
     drawn = {"history": viz.plot_search_history(finished, *plan.directions),
              "parallel_coordinates": viz.plot_parallel_coordinates(
-                 finished[["value", *plan.names]], *plan.directions)}
-    if len(finished) >= FEWEST and len(plan.names) > 1 and finished["value"].nunique() > 1:
-        shares = importances(finished["value"], finished[plan.names])
-        drawn["importances"] = viz.plot_scores(shares)
+                 finished[["value", *plan.space]], *plan.directions)}
+    if len(finished) >= FEWEST and len(plan.space) > 1 and finished["value"].nunique() > 1:
+        drawn["importances"] = viz.plot_scores(
+            viz.importances(finished["value"], finished[[*plan.space]]))
     if any(each.reports for each in records):
         drawn["learning_curves"] = viz.plot_learning_curves(
             {each.number: pd.Series(each.reports, dtype=float) for each in records})
     return drawn
-
-
-def importances(values: pd.Series, params: pd.DataFrame) -> pd.Series:
-    """Return which share of the variance of the values lies between the fifths of each parameter.
-
-    Of a parameter that is not a number, between its values. It is the correlation ratio; Optuna's
-    importances tell as much, and take a second to import.
-    """
-    shares = {}
-    for name, column in params.items():
-        numeric = pd.api.types.is_numeric_dtype(column) and column.nunique() > 5
-        groups = pd.qcut(column, 5, duplicates="drop") if numeric else column.map(repr)
-        means = values.groupby(groups, observed=True).transform("mean")
-        shares[name] = means.var() / values.var()
-    return pd.Series(shares, name="share of the variance between fifths")

@@ -1,17 +1,10 @@
 """What is known of the trials of a search: in a journal that outlives it, and in MLflow."""
 
-import contextlib
 import fcntl
-import hashlib
-import inspect
 import json
 import os
-import pickle
-import re
 import shutil
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +14,13 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
+from ..provenance import digest, fingerprint
 from ..summary import PARENT, find_runs
 from .plan import Plan, Point, SearchError
-from .worker import FAILED, FINISHED, PRUNED, name_of
+from .worker import FAILED, FINISHED, PRUNED
 
 STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL, PRUNED: TrialState.PRUNED}
 LONGEST_TAG, LONGEST_PARAM = 8000, 6000  # MLflow takes no more
-
-
-def now() -> int:
-    """Return the time as MLflow counts it, in milliseconds."""
-    return int(time.time() * 1000)
 
 
 @dataclass
@@ -58,15 +47,14 @@ class Record:
 
     def line(self, **changes: Any) -> str:
         """Return the record as a line of JSON."""
-        return json.dumps(asdict(self) | changes)
+        return json.dumps(vars(self) | changes)
 
-
-def as_trial(record: Record, plan: Plan) -> FrozenTrial:
-    """Return a trial that has ended as Optuna holds it, with what its samplers and pruners need."""
-    return optuna.create_trial(
-        state=STATES[record.state], values=record.values if record.state == FINISHED else None,
-        params={name: record.point[name] for name in plan.asked}, distributions=plan.asked,
-        intermediate_values=record.reports, user_attrs={"number": record.number})
+    def as_trial(self, plan: Plan) -> FrozenTrial:
+        """Return what Optuna's samplers and pruners need to know of a trial that has ended."""
+        return optuna.create_trial(
+            state=STATES[self.state], values=self.values if self.state == FINISHED else None,
+            params={name: self.point[name] for name in plan.asked}, distributions=plan.asked,
+            intermediate_values=self.reports, user_attrs={"number": self.number})
 
 
 class Journal:
@@ -243,23 +231,3 @@ class Runs:
             self._client.log_artifacts(record.run_id, str(folder))
         self._client.set_terminated(record.run_id, record.state, record.ended)
         shutil.rmtree(folder)
-
-
-def fingerprint(train: Callable[..., Any]) -> str:
-    """Return what tells a function from others: its name, its source and the data it holds."""
-    function = getattr(train, "func", train)
-    held = [getattr(train, "args", ()), getattr(train, "keywords", {})]
-    source = ""
-    with contextlib.suppress(OSError, TypeError):
-        source = inspect.getsource(function)
-        held.append(inspect.getclosurevars(function).nonlocals)
-    try:
-        data = pickle.dumps(held)
-    except Exception:  # it holds what has no fixed form, such as another function
-        data = repr(held)
-    return digest(name_of(train), source, data)
-
-
-def digest(*known: Any) -> str:
-    """Return 16 hex digits for texts and other things, wherever these are in memory."""
-    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(known)).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ of the other processes are nested in it, and they end when no trial is left for 
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import mlflow
@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from ..summary import PARENT
 from .plan import Plan, SearchError
-from .runs import STATES, Record, as_trial
+from .runs import STATES, Record
 from .worker import FINISHED
 
 PATIENCE = 600  # seconds that a process waits for process 0
@@ -42,8 +42,6 @@ def find_place(plan: Plan, environment: Mapping[str, str] = os.environ) -> Place
     storage = environment.get("LAB_SEARCH_STORAGE", "")
     if index is None or count in (None, "1"):
         return Place()
-    if not (index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise SearchError(f"JOB_COMPLETION_INDEX={index} is no place among JOB_COMPLETIONS={count}")
     if plan.method == "evolution":
         raise SearchError("evolution runs one generation after the other, which processes cannot"
                           " share; use tpe or cmaes, or one process")
@@ -72,6 +70,7 @@ class Queue:
 
     def __init__(self, plan: Plan, place: Place, identity: str) -> None:
         self._plan, self._place, self.shared = plan, place, bool(place.storage)
+        self._trials: dict[int, optuna.Trial] = {}  # that this process runs
         self._storage = optuna.storages.RDBStorage(
             place.storage, heartbeat_interval=BEAT, grace_period=6 * BEAT,
             heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(1)
@@ -90,35 +89,46 @@ class Queue:
         known = {trial.user_attrs.get("number") for trial in self._study.get_trials(False)}
         for number in range(self._place.index, trials, 1 if self.shared else self._place.count):
             if number not in known and number in ended:
-                self._study.add_trial(as_trial(ended[number], self._plan))
+                self._study.add_trial(ended[number].as_trial(self._plan))
             elif number not in known:
                 self._study.enqueue_trial({}, {"number": number})
 
-    def ask(self) -> Iterator[tuple[int, optuna.Trial]]:
-        """Yield the number and trial of each that waits, until none does."""
+    def ask(self) -> Iterator[Record]:
+        """Yield each trial that waits, until none does."""
         while True:
             if self.shared:
                 optuna.storages.fail_stale_trials(self._study)
             if not self._study.get_trials(deepcopy=False, states=[TrialState.WAITING]):
                 return
-            trial = self._study.ask(self._plan.asked)
+            trial, points = self._study.ask(self._plan.asked), self._plan.points
             if "number" in trial.user_attrs:
-                yield trial.user_attrs["number"], trial
+                number = trial.user_attrs["number"]
+                self._trials[number] = trial
+                self.beat()
+                yield Record(number, trial.params if points is None else points[number])
             else:  # another process took the last one that waited
                 self._study.tell(trial, state=TrialState.FAIL)
 
-    def tell(self, trial: optuna.Trial, record: Record) -> None:
-        """Let the study know how a trial ended."""
+    def report(self, record: Record, value: float, step: int) -> bool:
+        """Take what a trial reports; return whether the pruner stops it."""
+        trial, is_new = self._trials[record.number], step not in record.reports
+        record.reports.setdefault(step, value)
+        if is_new and self._plan.pruner:
+            trial.report(value, step)
+        return bool(self._plan.pruner) and trial.should_prune()
+
+    def tell(self, record: Record) -> None:
+        """Let the study know how a trial ended, if it does not know yet."""
         # Another process may have told it, when this one gave no sign of life for too long.
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self._study.tell(trial, record.values if record.state == FINISHED else None,
-                             STATES[record.state])
+            if trial := self._trials.pop(record.number, None):
+                values = record.values if record.state == FINISHED else None
+                self._study.tell(trial, values, STATES[record.state])
 
-    def beat(self, trials: Iterable[optuna.Trial]) -> None:
-        """Say that trials are alive."""
-        if self.shared:
-            for trial in trials:
-                self._storage.record_heartbeat(trial._trial_id)
+    def beat(self) -> None:
+        """Say that the trials of this process are alive."""
+        for trial in self._trials.values() if self.shared else ():
+            self._storage.record_heartbeat(trial._trial_id)
 
     def forget(self) -> None:
         """Remove the study of a search that is finished."""

@@ -1,13 +1,13 @@
 """`search`: what a process calls."""
 
 import contextlib
-import math
 import sys
 import time
 import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ..provenance import digest, fingerprint
 from ..signals import interruptible
 from ..store import state_folder
 from ..tracking import start_run  # before mlflow
@@ -15,12 +15,11 @@ import mlflow
 import optuna
 from mlflow.tracking.context.registry import resolve_tags
 
-from .launcher import Launcher, Pool
-from .plan import Plan, Point, SearchError, evolve
+from .launcher import Launcher
+from .plan import Plan, SearchError, evolve
 from .result import SearchFailed, SearchResult, conclude
-from .runs import Journal, Runs, digest, fingerprint
+from .runs import Journal, Runs
 from .shared import Place, Queue, find_place, wait_for_parent
-from .worker import FINISHED
 
 PAUSE = 2  # seconds between two looks at what other processes have done
 
@@ -106,10 +105,9 @@ def run_trials(
     runs = Runs(plan, journal, parent, place.index if place.count > 1 else None, skip_finished)
     try:
         runs.settle()
-        with (contextlib.closing(Pool(plan.train, plan.workers)) as pool, contextlib.closing(
-                Launcher(plan, journal, runs, queue, pool)) as launcher):
+        with contextlib.closing(Launcher(plan, journal, runs, queue)) as launcher:
             if plan.method == "evolution":
-                evolve(plan, losses(plan, journal, queue, launcher))
+                evolve(plan, launcher.losses)
             else:
                 queue.fill(plan.trials, journal.ended)
                 launcher.run()
@@ -119,19 +117,3 @@ def run_trials(
     except BaseException:
         runs.settle()
         raise
-
-
-def losses(
-    plan: Plan, journal: Journal, queue: Queue, launcher: Launcher
-) -> Callable[[list[Point]], list[float]]:
-    """Return a function that runs a generation of points, each different point once."""
-    def of(generation: list[Point]) -> list[float]:
-        plan.points.extend(point for place, point in enumerate(generation)
-                           if point not in plan.points + generation[:place])
-        queue.fill(len(plan.points), journal.ended)
-        launcher.run()
-        ended = [journal.ended[plan.points.index(point)] for point in generation]
-        return [plan.loss(each.values)[0] if each.state == FINISHED else math.inf
-                for each in ended]
-
-    return of

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
+_held = False
+
+
 class Interrupted(SystemExit):
     """A signal that asks this process to end; the exit status is the one a shell shows."""
 
@@ -25,7 +28,7 @@ def interruptible() -> Iterator[Callable[[], None]]:
               and threading.current_thread() is threading.main_thread()}
 
     def interrupt(number: int, frame: Any) -> None:
-        if _is_writing(frame):  # again, a little later
+        if _held or _is_writing(frame):  # again, a little later
             threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
             return
         if number == signal.SIGINT:
@@ -46,8 +49,19 @@ def interruptible() -> Iterator[Callable[[], None]]:
             signal.signal(number, handler)
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let the signals wait until the body has come to its end."""
+    global _held
+    _held = True
+    try:
+        yield
+    finally:
+        _held = False
+
+
 def _is_writing(frame: Any) -> bool:
-    """Say whether a frame of the stack belongs to what writes to a database."""
-    while frame and not frame.f_globals.get("__name__", "").startswith("sqlalchemy."):
+    """Say whether a frame of the stack is of SQLAlchemy, or of what stores MLflow's runs by it."""
+    while frame and "sqlalchemy" not in frame.f_globals.get("__name__", ""):
         frame = frame.f_back
     return frame is not None

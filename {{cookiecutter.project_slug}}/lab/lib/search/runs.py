@@ -15,6 +15,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import FrozenTrial, TrialState
 
 from ..provenance import digest, fingerprint
+from ..signals import uninterrupted
 from ..summary import PARENT, find_runs
 from .plan import Plan, Point, SearchError
 from .worker import FAILED, FINISHED, PRUNED
@@ -142,6 +143,7 @@ class Runs:
                 self._client.set_tag(run.info.run_id, PARENT, self.parent)
         return found
 
+    @uninterrupted()
     def settle(self) -> None:
         """Bring MLflow to what the journal says: log what has ended, end what was broken off."""
         for run in self._trials(self._mine):

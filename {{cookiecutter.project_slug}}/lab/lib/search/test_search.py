@@ -148,6 +148,16 @@ def test_trials_that_fall_behind_are_stopped(own_store, method):
     assert "learning_curves.png" in artifacts(client, parent)
 
 
+def test_without_a_pruner_no_report_stops_a_trial(own_store):
+    def train(x, trial):
+        for step in range(3):
+            trial.report(-x, step)
+        return -x
+
+    found = searched(train, {"x": [*range(12)]}, method="grid")
+    assert found.trials["state"].eq("FINISHED").all()
+
+
 @pytest.mark.parametrize("more", [
     {"method": "tpe"}, {"method": "cmaes"}, {"method": "evolution"},
     {"sampler": optuna.samplers.TPESampler(seed=1, multivariate=False)}])

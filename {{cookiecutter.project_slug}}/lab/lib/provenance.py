@@ -23,6 +23,7 @@ BUILD_TAGS = {
     "tag": "DRONE_TAG",
     "build": "DRONE_BUILD_NUMBER",
     "build_link": "DRONE_BUILD_LINK",
+    "job": "JOB_NAME",  # of a wide job
 }
 
 

@@ -128,8 +128,6 @@ class Runs:
         if self._shared:
             self._tags["search_process"] = str(process)
             self._mine += f" and tags.search_process = '{process}'"
-        if not process:  # the others look for the run that has this tag
-            self._client.set_tag(self.parent, "search", journal.identity)
         self._broken_off: dict[int, str] = {}
         finished = "attributes.status = 'FINISHED' and tags.trial_hash != ''"
         self._earlier = {run.data.tags["trial_hash"]: run for run in (
@@ -148,6 +146,8 @@ class Runs:
         """Bring MLflow to what the journal says: log what has ended, end what was broken off."""
         for run in self._trials(self._mine):
             number, run_id = int(run.data.tags["trial"]), run.info.run_id
+            if "job" in self._tags and run.info.status == FINISHED:  # by a pod that was lost
+                self._journal.ended.setdefault(number, Record.read(run.data.tags["record"]))
             record = self._journal.ended.get(number)
             if record is None:
                 self._broken_off[number] = run_id

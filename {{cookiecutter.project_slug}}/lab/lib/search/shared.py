@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import mlflow
 import optuna
 from mlflow.entities import Run
+from mlflow.tracking.context.registry import resolve_tags
 from optuna.trial import TrialState
 
 from ..summary import PARENT
@@ -52,13 +53,19 @@ def find_place(plan: Plan, environment: Mapping[str, str] = os.environ) -> Place
 
 
 def wait_for_parent(identity: str, seconds: float = PATIENCE) -> Run:
-    """Return the run of process 0, and nest the active run in it."""
+    """Return the run of process 0, and nest the active run in it.
+
+    A pod of a wide job that takes the place of a lost one may find that the search is finished.
+    """
     active, client = mlflow.active_run().info, mlflow.MlflowClient()
-    condition = f"tags.search = '{identity}' and attributes.status = 'RUNNING'"
+    condition, found = f"tags.search = '{identity}'", {"RUNNING"}
+    if "job" in resolve_tags():
+        found.add(FINISHED)
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        for run in client.search_runs([active.experiment_id], condition):
-            if "trial" not in run.data.tags:
+        for run in client.search_runs([active.experiment_id], condition,
+                                      order_by=["attributes.start_time ASC"]):  # it is the first
+            if "trial" not in run.data.tags and run.info.status in found:
                 client.set_tag(active.run_id, PARENT, run.info.run_id)
                 return run
         time.sleep(1)

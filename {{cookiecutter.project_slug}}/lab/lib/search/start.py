@@ -13,6 +13,7 @@ from ..store import state_folder
 from ..tracking import start_run  # before mlflow
 import mlflow
 import optuna
+from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
 from .launcher import Launcher
@@ -20,6 +21,7 @@ from .plan import Plan, SearchError, evolve
 from .result import SearchFailed, SearchResult, conclude
 from .runs import Journal, Runs
 from .shared import Place, Queue, find_place, wait_for_parent
+from .worker import FINISHED
 
 PAUSE = 2  # seconds between two looks at what other processes have done
 
@@ -70,10 +72,12 @@ def search(
         folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
         if place.count > 1:
             folder = folder.with_name(f"{key}-{place.index}")
-            identity = f"{key}-{tags.get('build', '')}"
+            identity = f"{key}-{tags.get('job') or tags.get('build', '')}"
         with contextlib.closing(Journal(folder, identity)) as journal:
-            queue = Queue(plan, place, identity)
-            run_trials(plan, journal, place, queue, skip_finished)
+            parent = find_parent(journal, place)
+            if parent.info.status != FINISHED:
+                queue = Queue(plan, place, identity)
+                run_trials(plan, journal, parent, place, queue, skip_finished)
             if place.index:
                 journal.forget()
                 print(f"process {place.index} has no more trials; process 0 goes on")
@@ -93,23 +97,30 @@ def own_run() -> contextlib.AbstractContextManager[Any]:
     return start_run(getattr(sys.modules["__main__"], "__file__", "notebook/main.py"), {})
 
 
-def run_trials(
-    plan: Plan, journal: Journal, place: Place, queue: Queue, skip_finished: bool
-) -> None:
-    """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
+def find_parent(journal: Journal, place: Place) -> Run:
+    """Return the run in which those of the trials are nested."""
     active = mlflow.get_run(mlflow.active_run().info.run_id)
-    if "search" in active.data.tags:
+    if active.data.tags.get("search", journal.identity) != journal.identity:
         raise SearchError("this run has a search already; give this one a run of its own:"
                           " with mlflow.start_run(nested=True):")
-    parent = wait_for_parent(journal.identity) if place.index else active
+    return wait_for_parent(journal.identity) if place.index else active
+
+
+def run_trials(
+    plan: Plan, journal: Journal, parent: Run, place: Place, queue: Queue, skip_finished: bool
+) -> None:
+    """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
     runs = Runs(plan, journal, parent, place.index if place.count > 1 else None, skip_finished)
     try:
         runs.settle()
         with contextlib.closing(Launcher(plan, journal, runs, queue)) as launcher:
+            if plan.method != "evolution":
+                queue.fill(plan.trials, journal.ended)
+            if not place.index:  # the other processes look for this tag, and ask for trials
+                mlflow.set_tag("search", journal.identity)
             if plan.method == "evolution":
                 evolve(plan, launcher.losses)
             else:
-                queue.fill(plan.trials, journal.ended)
                 launcher.run()
             while place.count > 1 and not place.index and not runs.complete():
                 time.sleep(PAUSE)

@@ -75,9 +75,10 @@ def connect() -> str:
     A notebook calls it once; a process need not, since `start_run` does.
     """
     uri, name = tracking_uri(), experiment_name()
-    # With MLflow's own numbers a server that is away stops a training loop for four minutes.
+    # With MLflow's own numbers a server that is away stops a training loop for four minutes. The
+    # pods of a job start all at once: a server that lets them wait is busy, not away.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # lib.outbox tries again
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if "JOB_NAME" in os.environ else "5")
     if uri.startswith("http"):
         check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
@@ -100,7 +101,8 @@ def check_server(uri: str) -> None:
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        requests.get(f"{uri.rstrip('/')}/health",
+                     timeout=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", 5)))
     except requests.RequestException as error:
         raise NoServer(f"error: no MLflow server answers at {uri} ({error}). Start it, or name "
                        "another one in MLFLOW_TRACKING_URI") from None

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import base64
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -12,10 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import requests
 import yaml
+
+from tests.lab.servers import postgresql
 
 TEMPLATE = Path(__file__).parents[2]
 PROCESSES = Path(__file__).with_name("processes")
@@ -122,6 +126,30 @@ class Cluster:
         status, printed = self.finish(name)
         assert status == 0, printed
         return printed
+
+
+@pytest.fixture
+def storage(cluster: Cluster, tmp_path: Path) -> Iterator[None]:
+    """A PostgreSQL on this machine, a Secret with its address; skips where no pod reaches it."""
+    api = urlsplit(cluster.address)
+    with socket.create_connection((api.hostname, api.port or 443)) as to_cluster:
+        own_address = to_cluster.getsockname()[0]
+    secrets = cluster.core("secrets")
+    with postgresql(tmp_path / "postgresql", own_address) as address:
+        cluster.ask("POST", secrets, {"metadata": {"name": "lab"},
+                                      "stringData": {"LAB_SEARCH_STORAGE": address}})
+        try:
+            cluster.start("reach", 'exec python -c "import os, sqlalchemy; '
+                          "sqlalchemy.create_engine(os.environ['STORAGE'],"
+                          " connect_args={'connect_timeout': 10}).connect()\"",
+                          {"STORAGE": address})
+            status, printed = cluster.finish("reach")
+            if "OperationalError" in printed:
+                pytest.skip(f"the pods do not reach PostgreSQL at {own_address}, this machine")
+            assert status == 0, printed
+            yield
+        finally:
+            cluster.ask("DELETE", f"{secrets}/lab")
 
 
 @dataclass

@@ -19,21 +19,49 @@ RESOURCES = (("", "pods", ""), ("", "pods", "log"), ("", "pods", "exec"), ("", "
 def test_a_search_in_eight_pods_of_which_one_is_deleted(cluster: Cluster, server: Server) -> None:
     step = server.start_step("wide_search")
     cluster.wait(lambda: "[5] trial" in cluster.log(step), 300, lambda: cluster.log(step))
-    (job,) = [each["metadata"]["name"] for each in cluster.jobs()
-              if each["metadata"]["name"].startswith(step)]
-    (pod,) = [pod["metadata"]["name"] for pod in cluster.pods(f"job-name={job}")
-              if pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] == "5"]
+    (pod,) = pods_of(cluster, step, 5)
     cluster.delete_pod(pod, 1)
     status, log = cluster.finish(step, 600)
     assert status == 0, log
-    assert "[0] best: x=3" in log and f"job {job} succeeded" in log
+    assert "[0] best: x=3" in log and " succeeded" in log
     runs = server.runs("wide_search")
     trials = [run for run in runs if "trial" in run["tags"] and run["status"] == "FINISHED"]
     assert sorted(int(run["params"]["x"]) for run in trials) == list(range(POINTS))
-    (parent,) = [run for run in runs if "search" in run["tags"]
-                 and "mlflow.parentRunId" not in run["tags"]]
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run["tags"]]
     assert parent["status"] == "FINISHED" and parent["tags"]["commit"] == server.commit
     assert parent["tags"]["tag"] == "wide-v1" and parent["tags"]["build"] == "7"
+    own = {run["tags"]["index"]: run["status"] for run in runs if "index" in run["tags"]}
+    assert own == {str(index): "FINISHED" for index in range(8)} and len(runs) == POINTS + 8
+
+
+def test_a_search_that_learns_in_four_pods_of_which_two_are_deleted(
+        cluster: Cluster, server: Server, storage: None) -> None:
+    step = server.start_step("wide_adaptive")
+    for index in (2, 0):
+        cluster.wait(lambda: f"[{index}] trial" in cluster.log(step), 300,
+                     lambda: cluster.log(step))
+        (pod,) = pods_of(cluster, step, index)
+        cluster.delete_pod(pod, 1)
+    status, log = cluster.finish(step, 600)
+    assert status == 0 and "[0] 24 trials" in log, log
+    runs = server.runs("wide_adaptive")
+    finished = [int(run["tags"]["trial"]) for run in runs
+                if "trial" in run["tags"] and run["status"] == "FINISHED"]
+    assert sorted(finished) == list(range(24)), "each trial ends once"
+    assert {run["status"] for run in runs} <= {"FINISHED", "KILLED"}
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run["tags"]]
+    assert parent["status"] == "FINISHED" and parent["tags"]["index"] == "0"
+    own = {run["tags"]["index"]: run["status"] for run in runs if "index" in run["tags"]}
+    assert own == {str(index): "FINISHED" for index in range(4)}
+
+
+def pods_of(cluster: Cluster, step: str, index: int) -> list[str]:
+    """Return the names of the pods that have an index of the job that a step started."""
+    (job,) = [each["metadata"]["name"] for each in cluster.jobs()
+              if each["metadata"]["name"].startswith(step)]
+    return [pod["metadata"]["name"] for pod in cluster.pods(f"job-name={job}")
+            if pod["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"]
+            == str(index)]
 
 
 def test_an_index_that_fails_is_named(server: Server) -> None:

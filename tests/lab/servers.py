@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -96,23 +97,31 @@ def mlflow_server(lab: BakedLab, folder: Path, database: str = "", artifacts: st
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path) -> Iterator[str]:
-    """Run a PostgreSQL with an empty database and yield its address."""
+def postgresql(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """Run a PostgreSQL with an empty database and yield its address.
+
+    Others reach it at `host`, an address of this machine, with the password in the address.
+    """
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not found:
         pytest.skip("needs a PostgreSQL server: apt install postgresql")
     port = free_port()
     as_owner = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
     with tempfile.TemporaryDirectory() as place:  # tests' own folders are closed to others
+        data, password = Path(place, "data"), Path(place, "password")
+        password.write_text(secrets.token_hex(16))
         if as_owner:  # PostgreSQL refuses to run as root
             shutil.chown(place, "postgres")
-        data = Path(place, "data")
-        subprocess.run([*as_owner, found[-1] / "initdb", "--auth=trust", "--username=lab",
-                        "--no-sync", "-D", data], check=True, stdout=subprocess.DEVNULL, cwd="/")
+            shutil.chown(password, "postgres")
+        subprocess.run([*as_owner, found[-1] / "initdb", "--auth=scram-sha-256", "--username=lab",
+                        f"--pwfile={password}", "--no-sync", "-D", data], check=True,
+                       stdout=subprocess.DEVNULL, cwd="/")
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("host all lab all scram-sha-256\n")
         server = Server([*as_owner, found[-1] / "postgres", "-D", data, "-p", str(port),
-                         "-h", "127.0.0.1", "-k", place], folder, port, {})
+                         "-h", f"127.0.0.1,{host}", "-k", place], folder, port, {})
         with running(server):
-            yield f"postgresql+psycopg2://lab@127.0.0.1:{port}/postgres"
+            yield f"postgresql+psycopg2://lab:{password.read_text()}@{host}:{port}/postgres"
 
 
 @contextlib.contextmanager

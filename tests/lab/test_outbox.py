@@ -157,3 +157,17 @@ def test_without_a_server_a_run_says_so_at_once(lab: BakedLab) -> None:
     assert done.returncode == 1 and time.monotonic() - started < 30
     assert "error: no MLflow server answers at http://127.0.0.1:9" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+@ONE_KIND
+def test_a_pod_of_a_job_waits_for_a_server_that_is_busy(lab: BakedLab, server: Server) -> None:
+    server.send(signal.SIGSTOP)
+    pod = subprocess.Popen(
+        [lab.path / ".venv/bin/python", "lab/processes/sklearn_example/main.py"], cwd=lab.path,
+        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "MLFLOW_TRACKING_URI": server.uri, "JOB_NAME": "wide"})
+    time.sleep(20)  # others, each in its place, have waited 5 seconds for an answer by then
+    assert pod.poll() is None, pod.communicate()
+    server.send(signal.SIGCONT)
+    output, _ = pod.communicate(timeout=120)
+    assert pod.returncode == 0, output

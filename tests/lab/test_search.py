@@ -68,8 +68,8 @@ for repeat in range(int(sys.argv[1])):
 """
 SHARED = """
 import os, sys, time
-import lib.search.cluster
-lib.search.cluster.BEAT = 1
+import lib.search.shared
+lib.search.shared.BEAT = 1
 from lib.search import search
 from lib.tracking import start_run
 def train(x, y):
@@ -207,6 +207,29 @@ def shared(lab: BakedLab, state: dict[str, str], method: str, trials: int, kill:
                 started.pop().kill()
                 break
     return [finished(process) for process in started]
+
+
+def test_a_pod_that_takes_the_place_of_a_lost_one_goes_on_with_what_is_missing(
+    lab: BakedLab, state: dict[str, str], tmp_path: Path
+) -> None:
+    def pod(index: int, place: str) -> subprocess.Popen[str]:  # it has a disk of its own
+        folder = tmp_path / "pods" / place
+        folder.mkdir(parents=True)
+        return run(lab, SHARED, "random", 40, **state | {"LAB_STATE": str(folder)},
+                   JOB_NAME="wide", JOB_COMPLETIONS="2", JOB_COMPLETION_INDEX=str(index))
+
+    first, lost = pod(0, "first"), pod(1, "lost")
+    for line in lost.stdout:
+        if "(4/" in line:
+            break
+    lost.kill()
+    again = finished(pod(1, "again"))
+    assert f"numbers {list(range(40))}" in finished(first) and "trial 1 " not in again
+    after_the_end = pod(1, "after")
+    assert "no more trials" in finished(after_the_end)
+    found = runs(lab, **state)
+    assert {each["status"] for each in found} == {"FINISHED"} and len(found) == 40 + 2 + 1
+    assert [each["tags"]["index"] for each in found if not each["parent"]] == ["0"]
 
 
 def test_processes_share_a_search_that_learns_though_one_is_killed(

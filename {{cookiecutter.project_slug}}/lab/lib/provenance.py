@@ -1,14 +1,18 @@
 """What is known about a run before it starts: commit, build, configuration, versions."""
 
+import contextlib
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
+import pickle
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,7 @@ BUILD_TAGS = {
     "tag": "DRONE_TAG",
     "build": "DRONE_BUILD_NUMBER",
     "build_link": "DRONE_BUILD_LINK",
+    "job": "JOB_NAME",  # of a wide job
 }
 
 
@@ -39,6 +44,26 @@ def config_hash(config: Mapping[str, Any]) -> str:
     """Return 12 hex digits that are the same for the same parameters, in whatever order."""
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def fingerprint(train: Callable[..., Any]) -> str:
+    """Return what tells a function from others: its name, its source and the data it holds."""
+    function = getattr(train, "func", train)
+    held = [getattr(train, "args", ()), getattr(train, "keywords", {})]
+    source = ""
+    with contextlib.suppress(OSError, TypeError):
+        source = inspect.getsource(function)
+        held.append(inspect.getclosurevars(function).nonlocals)
+    try:
+        data = pickle.dumps(held)
+    except Exception:  # it holds what has no fixed form, such as another function
+        data = repr(held)
+    return digest(getattr(function, "__qualname__", type(function)), source, data)
+
+
+def digest(*known: Any) -> str:
+    """Return 16 hex digits for texts and other things, wherever these are in memory."""
+    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(known)).encode()).hexdigest()[:16]
 
 
 def git_tags(folder: Path) -> dict[str, str]:

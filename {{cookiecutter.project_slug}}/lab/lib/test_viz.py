@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from .viz import (
-    plot_confusion_matrix, plot_images, plot_learning_curves, plot_parallel_coordinates,
-    plot_pareto, plot_scores, plot_search_history, plot_training_history)
+    importances, plot_confusion_matrix, plot_images, plot_learning_curves,
+    plot_parallel_coordinates, plot_pareto, plot_scores, plot_search_history,
+    plot_training_history)
 
 HISTORY = pd.DataFrame({"loss": [1.0, 0.5], "val_loss": [1.1, 0.7],
                         "accuracy": [0.4, 0.8], "val_accuracy": [0.3, 0.7]}, index=[1, 2])
@@ -64,3 +65,11 @@ def test_no_figure_is_left_open():
     plot_search_history(TRIALS)
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert (pyplot.get_fignums() if pyplot else []) == before
+
+
+def test_the_parameter_that_decides_is_the_important_one():
+    params = pd.DataFrame({"decides": range(100), "kind": ["a", None] * 50,
+                           "idle": [1, 2, 2, 1] * 25})
+    found = importances(params["decides"] * 2.0 + (params["kind"] == "a") * 40, params)
+    assert found.idxmax() == "decides" and found["decides"] > 0.7 and found["idle"] < 0.01
+    assert 0.05 < found["kind"] < 0.3

@@ -9,10 +9,8 @@ import gc
 import json
 import logging
 import os
-import signal
 import sys
 import tempfile
-import threading
 import time
 import tomllib
 import traceback
@@ -22,9 +20,10 @@ from typing import Any
 
 from . import store
 from .capture import captured
-from .cluster import run_wide
+from .cluster import own_run, run_wide
 from .config import flatten
 from .provenance import pinned, run_tags, uncommitted_patch, versions
+from .signals import Interrupted, interruptible
 from .store import LAB
 
 
@@ -56,10 +55,6 @@ class NoServer(SystemExit):
     """The tracking server does not answer; the message says what to do."""
 
 
-class Interrupted(SystemExit):
-    """A signal that asks this process to end; the exit status is the one a shell shows."""
-
-
 def tracking_uri(environment: Mapping[str, str] = os.environ) -> str:
     """Return where results go: the environment's address, else the lab's own SQLite file."""
     uri = environment.get("MLFLOW_TRACKING_URI") or environment.get("MLFLOW_URL")
@@ -80,9 +75,10 @@ def connect() -> str:
     A notebook calls it once; a process need not, since `start_run` does.
     """
     uri, name = tracking_uri(), experiment_name()
-    # With MLflow's own numbers a server that is away stops a training loop for four minutes.
+    # With MLflow's own numbers a server that is away stops a training loop for four minutes. The
+    # pods of a job start all at once: a server that lets them wait is busy, not away.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # lib.outbox tries again
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if "JOB_NAME" in os.environ else "5")
     if uri.startswith("http"):
         check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
@@ -105,7 +101,8 @@ def check_server(uri: str) -> None:
     import requests
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health", timeout=5)
+        requests.get(f"{uri.rstrip('/')}/health",
+                     timeout=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", 5)))
     except requests.RequestException as error:
         raise NoServer(f"error: no MLflow server answers at {uri} ({error}). Start it, or name "
                        "another one in MLFLOW_TRACKING_URI") from None
@@ -139,13 +136,13 @@ def start_run(
             yield run
         return
     uri = connect()
-    with _interruptible():
+    with interruptible():
         status = run_wide(main_file, config)
     if status is not None:  # the pods of a job did the work
         raise SystemExit(status)
     with (tempfile.TemporaryDirectory() as folder, _patient(uri), _tags_of_every_run(tags),
-          _statuses(), _interruptible() as no_longer_interruptible):
-        run = mlflow.start_run(run_name=run_name or process)
+          _statuses(), interruptible() as ignore_signals):
+        run = mlflow.start_run(run_name=run_name or process, **own_run(tags))
         log, status = Path(folder, "output.log"), FAILED
         try:
             with captured(log):
@@ -158,7 +155,7 @@ def start_run(
                 log.open("a").write("".join(traceback.format_exception(error)))
             raise
         finally:
-            no_longer_interruptible()
+            ignore_signals()
             _end(run, status, log)
 
 
@@ -250,40 +247,6 @@ def _statuses() -> Iterator[None]:
         yield
     finally:
         mlflow.ActiveRun.__exit__ = plain
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[Any]:
-    """Turn SIGTERM and SIGHUP into `Interrupted`, until the function given here is called."""
-    signals = [number for number in (signal.SIGTERM, signal.SIGHUP)
-               if signal.getsignal(number) is signal.SIG_DFL
-               and threading.current_thread() is threading.main_thread()]
-
-    def interrupt(number: int, frame: Any) -> None:
-        if _is_writing(frame):  # half a write would leave SQLite locked: again, a little later
-            threading.Timer(0.05, os.kill, (os.getpid(), number)).start()
-            return
-        ignore()
-        raise Interrupted(128 + number)
-
-    def ignore() -> None:
-        for number in signals:
-            signal.signal(number, signal.SIG_IGN)
-
-    for number in signals:
-        signal.signal(number, interrupt)
-    try:
-        yield ignore
-    finally:
-        for number in signals:
-            signal.signal(number, signal.SIG_DFL)
-
-
-def _is_writing(frame: Any) -> bool:
-    """Say whether a frame of the stack belongs to what writes to a database."""
-    while frame and not frame.f_globals.get("__name__", "").startswith("sqlalchemy."):
-        frame = frame.f_back
-    return frame is not None
 
 
 def _is_not_about_pickle(record: logging.LogRecord) -> bool:

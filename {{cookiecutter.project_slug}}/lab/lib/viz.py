@@ -108,6 +108,21 @@ def plot_parallel_coordinates(trials: pd.DataFrame, direction: str = "maximize")
     return figure
 
 
+def importances(values: pd.Series, params: pd.DataFrame) -> pd.Series:
+    """Return which share of the variance of the values lies between the fifths of each parameter.
+
+    Of a parameter that is not a number, between its values. It is the correlation ratio; Optuna's
+    importances tell as much, and take a second to import.
+    """
+    shares = {}
+    for name, column in params.items():
+        numeric = pd.api.types.is_numeric_dtype(column) and column.nunique() > 5
+        groups = pd.qcut(column, 5, duplicates="drop") if numeric else column.map(repr)
+        means = values.groupby(groups, observed=True).transform("mean")
+        shares[name] = means.var() / values.var()
+    return pd.Series(shares, name="share of the variance between fifths")
+
+
 def plot_learning_curves(reports: Mapping[object, pd.Series], label: str = "") -> Figure:
     """Draw one line for each trial: what it reported, over the step."""
     figure = Figure(figsize=(7, 3.5), layout="constrained")

@@ -4,6 +4,7 @@
 print with their index, waits, and ends as the job ends; the pods run the same `main.py`.
 """
 
+from .runs import own_run
 from .start import run_wide
 
-__all__ = ["run_wide"]
+__all__ = ["own_run", "run_wide"]

@@ -12,6 +12,7 @@ from typing import Any
 from ..config import ConfigError, override
 
 INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in each pod, from 0
+NAME = "JOB_NAME"
 PROCESS = "process"  # the container of a pod
 PORT = 29500  # where the processes of a distributed training meet
 Version = tuple[int, int]
@@ -183,7 +184,7 @@ def pod_spec(job: WideJob, step: Step, name: str, command: list[str]) -> Manifes
     container = {
         "name": PROCESS, "image": job.image or step.image, "workingDir": step.workspace,
         "command": ["/bin/sh", "-ec", CLONE, "clone", *command],
-        "env": _environment(job, step), "resources": resources, "volumeMounts": mounts,
+        "env": _environment(job, step, name), "resources": resources, "volumeMounts": mounts,
     }
     affinity = _affinity(job)
     return {
@@ -211,9 +212,10 @@ def service_manifest(name: str, namespace: str, job_uid: str) -> Manifest:
                      "ports": [{"name": "meeting-point", "port": PORT}]}}
 
 
-def _environment(job: WideJob, step: Step) -> list[Manifest]:
+def _environment(job: WideJob, step: Step, name: str) -> list[Manifest]:
     """Return the variables of the step, secrets by reference, and those that the job adds."""
-    added = [{"name": "JOB_COMPLETIONS", "value": str(job.indexes)}]
+    added = [{"name": NAME, "value": name},
+             {"name": "JOB_COMPLETIONS", "value": str(job.indexes)}]
     if job.torchrun:
         added.append({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     for variable, reference in job.secrets.items():

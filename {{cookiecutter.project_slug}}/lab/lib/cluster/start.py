@@ -15,6 +15,7 @@ from .api import Api, ClusterError
 from .follow import Follower, show
 from .manifest import (HOST_NAMES, Step, Version, WideJob, job_manifest, missing,
                        process_command, read_step, service_manifest, wide_job)
+from .runs import end_lost_runs
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -55,7 +56,9 @@ def _run(job: WideJob, api: Api, words: list[str]) -> int:
         if job.torchrun and store is None:
             api.create_service(service_manifest(name, step.namespace, created["metadata"]["uid"]))
         show(f"job {name}: {job.indexes} pods, {job.parallelism} at a time")
-        return Follower(api, name, job.indexes).wait()
+        status = Follower(api, name, job.indexes).wait()
+        end_lost_runs(name)
+        return status
     except BaseException:
         api.delete_job(name)
         raise

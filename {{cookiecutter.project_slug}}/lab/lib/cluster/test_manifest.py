@@ -51,6 +51,7 @@ def test_a_small_job_field_by_field() -> None:
                     "workingDir": "/drone/src",
                     "command": ["/bin/sh", "-ec", CLONE, "clone", *COMMAND],
                     "env": [{"name": "DRONE_TAG", "value": "exp-1"}, SECRET,
+                            {"name": "JOB_NAME", "value": "wide"},
                             {"name": "JOB_COMPLETIONS", "value": "40"}],
                     "resources": {"requests": {"cpu": "4", "memory": "2Gi"},
                                   "limits": {"memory": "2Gi"}},

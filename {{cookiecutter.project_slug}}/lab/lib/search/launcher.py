@@ -1,159 +1,193 @@
-"""The loop of a search: it gives trials to the workers, hears from them and records."""
+"""The loop of a search: it gives trials to worker processes, hears from them and records."""
 
 import contextlib
-import shutil
+import inspect
+import math
+import os
 import signal
+import subprocess
 import sys
+import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from typing import Any
 
-import optuna
+import cloudpickle
+import mlflow
 from tqdm import tqdm
 
-from .cluster import BEAT, Shared
-from .journal import Journal, Record, best, now
-from .plan import Plan
-from .pool import Pool
-from .runs import Runs, uninterrupted
-from .study import STATES
-from .worker import FAILED, FINISHED, PRUNED
+from . import worker
+from .plan import Plan, Point, SearchError
+from .runs import Journal, Record, Runs
+from .shared import BEAT, Queue
+from .worker import FAILED, FINISHED, PRUNED, name_of
+
+# What tells numeric libraries, and joblib, how many cores are theirs.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS",
+           "VECLIB_MAXIMUM_THREADS", "LOKY_MAX_CPU_COUNT")
 
 
 class Launcher:
-    """Runs trials in the workers of a pool, as many at once as there are workers."""
+    """Runs the trials that wait, as many at once as there are workers."""
 
-    def __init__(
-        self, plan: Plan, study: optuna.Study, journal: Journal, runs: Runs, pool: Pool,
-        shared: Shared | None
-    ) -> None:
-        self._plan, self._study, self._journal, self._shared = plan, study, journal, shared
-        self._runs, self._pool = runs, pool
-        self._free = deque(range(plan.workers))
-        self._running: dict[int, tuple[Record, optuna.Trial, dict[str, Any]]] = {}
-        self._ended: deque[tuple[Record, optuna.Trial]] = deque()  # and not yet recorded
+    def __init__(self, plan: Plan, journal: Journal, runs: Runs, queue: Queue) -> None:
+        self._plan, self._journal, self._runs, self._queue = plan, journal, runs, queue
+        self._running: dict[int, Record] = {}  # by number
+        self._ended: deque[Record] = deque()  # and not yet logged
         self._counts = Counter(record.state for record in journal.ended.values())
-        self._best = best(plan, journal.ended.values())
+        self._best = min((record.values for record in journal.ended.values()
+                          if record.state == FINISHED), key=plan.loss, default=[])
         terminal = getattr(sys.stdout, "terminal", None)
         self._bar = tqdm(total=plan.trials, initial=len(journal.ended), unit="trial",
                          file=terminal, disable=terminal is None)
+        self._server, self._control = start_server(plan)
 
-    def run(self, asked: Iterator[tuple[int, optuna.Trial]], ahead: bool) -> None:
-        """Run the trials that are asked for, to the end of the last one.
-
-        `ahead` says that one may be asked for, and its run made, before a worker is free for it.
-        """
-        started, following = self._started(asked), None
+    def run(self) -> None:
+        """Run the trials that wait, to the end of the last one."""
+        started, following = self._started(), None
+        # Points that are known wait for no result: a run is made before a worker is free for it.
+        ahead = self._plan.points is not None and not self._queue.shared
         while True:
-            while self._free and (following := following or next(started, None)):
-                self._give(self._free.popleft(), *following)
+            while len(self._running) < self._plan.workers and (
+                    following := following or next(started, None)):
+                self._give(following)
                 following = None
             if ahead:
                 following = following or next(started, None)
-            if self._ended and (len(self._ended) > self._plan.workers or not self._pool.spoke()):
-                self.record()
-            elif self._running:
-                for slot, message in self._pool.events(BEAT if self._shared else None):
-                    self._hear(slot, message)
-                self._beat()
-            else:
+            if not self._running and not self._ended:
                 return
+            late = len(self._ended) > self._plan.workers
+            if self._ended and (late or not self._control.poll()):
+                self._log(self._ended[0])
+            elif self._control.poll(BEAT):
+                self._hear()
+            self._queue.beat()
 
-    def _started(
-        self, asked: Iterator[tuple[int, optuna.Trial]]
-    ) -> Iterator[tuple[Record, optuna.Trial]]:
-        """Give each trial that is asked for its run and its folder."""
-        for number, trial in asked:
-            record = Record(number, trial.params)
-            if self._runs.take(record):
-                self._write_down(record)
-                self._tell(record, trial)
-                continue
-            # What a trial left that was broken off is not of the one that is tried now.
-            shutil.rmtree(self._journal.files(number), ignore_errors=True)
-            self._journal.files(number).mkdir()
-            self._runs.start(record)
-            yield record, trial
+    def losses(self, generation: list[Point]) -> list[float]:
+        """Run the points of a generation, each different one once; return how bad they are."""
+        points = self._plan.points
+        points.extend(point for place, point in enumerate(generation)
+                      if point not in points + generation[:place])
+        self._queue.fill(len(points), self._journal.ended)
+        self.run()
+        ended = [self._journal.ended[points.index(point)] for point in generation]
+        return [self._plan.loss(each.values)[0] if each.state == FINISHED else math.inf
+                for each in ended]
 
-    def _give(self, slot: int, record: Record, trial: optuna.Trial) -> None:
-        """Give a trial to a free worker."""
-        task = {"number": record.number, "folder": self._journal.files(record.number),
-                "params": self._plan.space.values(record.point), "metrics": self._plan.metrics,
-                "seed": (self._plan.seed + record.number) % 2**32,
-                "environment": self._runs.environment(record)}
-        self._running[slot] = record, trial, task
-        self._beat()
-        self._pool.send(slot, task)
+    def _started(self) -> Iterator[Record]:
+        """Give each trial that waits its run, unless an earlier search has finished it."""
+        for record in self._queue.ask():
+            if earlier := self._runs.earlier(record):
+                self._end(record, **earlier)
+                self._queue.tell(record)
+            else:
+                self._runs.start(record)
+                yield record
 
-    def _beat(self) -> None:
-        if self._shared:
-            self._shared.beat(trial for _, trial, _ in self._running.values())
+    def _give(self, record: Record) -> None:
+        """Give a trial to a worker."""
+        self._running[record.number] = record
+        self._send(record, {
+            "number": record.number, "folder": self._journal.files(record.number),
+            "point": record.point, "metrics": self._plan.metrics,
+            "seed": (self._plan.seed + record.number) % 2**32,
+            "environment": {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
+                            "MLFLOW_RUN_ID": record.run_id}})
 
-    def _hear(self, slot: int, message: Any) -> None:
+    def _send(self, record: Record, message: Any) -> None:
+        with contextlib.suppress(OSError):  # a server that has died says so when it is heard
+            self._control.send((record.number, message))
+
+    def _hear(self) -> None:
         """Answer a report, end a trial, or try the trial of a dead worker once more."""
-        if slot not in self._running:  # a worker died that had nothing to do
+        try:
+            number, message = self._control.recv()
+        except (EOFError, OSError):
+            number, message = None, "its process was killed; was memory short?"
+        if isinstance(message, str):
+            raise SearchError(f"the training function cannot be loaded in a worker:\n{message}")
+        if number not in self._running:  # a worker died that had nothing to do
             return
-        record, trial, task = self._running[slot]
-        match message:
-            case (value, step):
-                if step not in record.reports:
-                    record.reports[step] = value
-                    trial.report(value, step)
-                self._pool.send(slot, trial.should_prune())
-            case dict():
-                self._end(slot, **message)
-            case code if record.attempts == 1:
-                record.attempts += 1
-                self._pool.send(slot, task)
-            case code:
-                how = f"signal {signal.Signals(-code).name}" if code < 0 else f"status {code}"
-                self._end(slot, FAILED, error=f"the worker process died twice, of {how}")
+        record = self._running[number]
+        if isinstance(message, tuple):
+            self._send(record, self._queue.report(record, *message))
+        elif isinstance(message, int) and record.attempts == 1:
+            record.attempts += 1
+            self._give(record)
+        else:
+            if isinstance(message, int):
+                how = f"signal {signal.Signals(-message).name}" if message < 0 else message
+                message = {"state": FAILED, "error": f"the worker process died twice, of {how}"}
+            del self._running[number]
+            self._end(record, **message)
+            self._ended.append(record)
 
-    @uninterrupted()
-    def _end(self, slot: int, state: str, **came_out: Any) -> None:
-        """Let a trial have ended, and its worker be free for the next one."""
-        record, trial, _ = self._running.pop(slot)
-        vars(record).update(came_out, state=state, ended=now())
-        if state == PRUNED:
-            record.values = list(record.reports.values())[-1:]
-        self._free.append(slot)
-        self._ended.append((record, trial))
-        self._write_down(record)
-        if not self._shared:
-            self._tell(record, trial)
-
-    def _tell(self, record: Record, trial: optuna.Trial) -> None:
-        """Let the study know. A shared one knows last: until then, others may run the trial."""
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self._study.tell(trial, record.values if record.state == FINISHED else None,
-                             STATES[record.state])
-
-    def _write_down(self, record: Record) -> None:
+    def _end(self, record: Record, **came_out: Any) -> None:
         """Let a trial have ended, and show it: in a terminal's one line, else in a line more."""
+        vars(record).update(came_out, ended=int(time.time() * 1000))
         self._journal.add(record)
+        if not self._queue.shared:  # it waits for `_log`: others run what a process lost that died
+            self._queue.tell(record)
         self._counts[record.state] += 1
-        self._best = best(self._plan, [*self._best, record])
+        if record.state == FINISHED:
+            self._best = min(self._best or record.values, record.values, key=self._plan.loss)
         self._bar.set_postfix_str(
             f"{len(self._running)} running, {self._counts[FAILED]} failed, {self._counts[PRUNED]}"
-            f" pruned, best {', '.join(f'{value:.4g}' for value in self._best[0].values)}"
-            if self._best else "", refresh=False)
+            f" pruned, best {', '.join(f'{value:.4g}' for value in self._best)}", refresh=False)
         self._bar.update()
         if self._bar.disable:
             words = [f"{name} {value:.4g}" for name, value in record.metrics.items()]
             print(f"trial {record.number} {record.state} {' '.join(words)}".rstrip(),
                   f"({self._counts.total()}/{self._plan.trials})", flush=True)
 
-    @uninterrupted()
-    def record(self) -> None:
-        """Log the trial that ended first of those that are not logged."""
-        record, trial = self._ended[0]
+    def _log(self, record: Record) -> None:
         self._runs.end(record)
-        if self._shared:
-            self._tell(record, trial)
+        self._queue.tell(record)
         self._ended.popleft()
 
     def close(self) -> None:
-        """Log all that has ended."""
+        """End every worker, and what it started."""
         self._bar.close()
-        while self._ended:
-            self.record()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._server.pid, signal.SIGKILL)
+        self._server.wait()
+
+
+def start_server(plan: Plan) -> tuple[subprocess.Popen[bytes], Connection]:
+    """Start the workers' server; return it and the connection on which it hears and speaks."""
+    pickled = _pickled(plan.train, plan.choices)
+    affinity = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    threads = str(max(1, len(affinity(0)) // plan.workers))
+    control, theirs = Pipe()
+    # In a session of its own: Ctrl-C is for the launcher, and one signal ends them all.
+    server = subprocess.Popen(
+        [sys.executable, "-P", worker.__file__, str(theirs.fileno())],
+        pass_fds=[theirs.fileno()], start_new_session=True,
+        env={**dict.fromkeys(THREADS, threads), **os.environ})
+    theirs.close()
+    with contextlib.suppress(OSError):
+        control.send((sys.path, pickled, plan.workers))
+    return server, control
+
+
+def _pickled(train: Callable[..., Any], choices: dict[str, list[Any]]) -> bytes:
+    try:
+        return cloudpickle.dumps((train, choices))
+    except Exception as error:
+        outside = dict(choices)
+        if inspect.isfunction(train):
+            names = inspect.getclosurevars(train)
+            outside |= {**names.globals, **names.nonlocals}
+        culprits = [name for name, value in outside.items() if not _can_pickle(value)]
+        raise SearchError(
+            f"{name_of(train)} cannot be sent to worker processes: {error}. Make"
+            f" {', '.join(culprits) or 'open files, locks and connections'} inside it") from None
+
+
+def _can_pickle(value: Any) -> bool:
+    try:
+        return bool(cloudpickle.dumps(value))
+    except Exception:
+        return False

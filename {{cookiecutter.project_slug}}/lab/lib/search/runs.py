@@ -1,97 +1,166 @@
-"""The nested MLflow runs of a search."""
+"""What is known of the trials of a search: in a journal that outlives it, and in MLflow."""
 
-import contextlib
-import hashlib
-import inspect
+import fcntl
 import json
-import pickle
-import re
+import os
 import shutil
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import mlflow
+import optuna
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.tracking.context.registry import resolve_tags
+from optuna.trial import FrozenTrial, TrialState
 
+from ..provenance import digest, fingerprint
+from ..signals import uninterrupted
 from ..summary import PARENT, find_runs
-from .cluster import Place
-from .journal import Journal, Record, now
-from .plan import Plan
-from .worker import FINISHED, PRUNED, name_of
+from .plan import Plan, Point, SearchError
+from .worker import FAILED, FINISHED, PRUNED
 
-LONGEST_TAG, LONGEST_PARAM, LARGEST_BATCH = 8000, 6000, 800  # MLflow takes no more
+STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL, PRUNED: TrialState.PRUNED}
+LONGEST_TAG, LONGEST_PARAM = 8000, 6000  # MLflow takes no more
 
 
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Let signals wait that would leave a write half done: SQLite stays locked by its other half.
+@dataclass
+class Record:
+    """One trial: what it tries and, once it has ended, what came out."""
 
-    Only those that something in Python handles; the first one that came is handled at the end.
+    number: int
+    point: Point
+    run_id: str = ""
+    state: str = "RUNNING"
+    values: list[float] = field(default_factory=list)  # of the metrics to optimise
+    metrics: dict[str, float] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)  # by step
+    error: str = ""  # the traceback
+    attempts: int = 1
+    ended: int = 0
+
+    @classmethod
+    def read(cls, line: str | bytes) -> "Record":
+        """Return the record that a line of JSON holds."""
+        record = cls(**json.loads(line))
+        record.reports = {int(step): value for step, value in record.reports.items()}
+        return record
+
+    def line(self, **changes: Any) -> str:
+        """Return the record as a line of JSON."""
+        return json.dumps(vars(self) | changes)
+
+    def as_trial(self, plan: Plan) -> FrozenTrial:
+        """Return what Optuna's samplers and pruners need to know of a trial that has ended."""
+        return optuna.create_trial(
+            state=STATES[self.state], values=self.values if self.state == FINISHED else None,
+            params={name: self.point[name] for name in plan.asked}, distributions=plan.asked,
+            intermediate_values=self.reports, user_attrs={"number": self.number})
+
+
+class Journal:
+    """What is known of an unfinished search, in a folder: a line for each trial that has ended.
+
+    One process at a time has it; a second is refused. A line that is there is never lost, so a
+    trial has ended when its line is written, and not before.
     """
-    came: list[tuple[int, Any]] = []
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, lambda *signal: came.append(signal))
-                  for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-                  if callable(signal.getsignal(number))}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number, frame in came[:1]:
-            before[number](number, frame)
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SearchError(f"this search runs already, {folder} is in use; wait for its end, or"
+                              f" give this one a name of its own: search(…, name=…)") from None
+        self._file = open(folder / "trials.jsonl", "a+b")
+        self._file.seek(0)
+        # Its writer may have been killed in the middle of the last line.
+        lines = [line for line in self._file if line.endswith(b"\n")]
+        self._file.truncate(sum(map(len, lines)))
+        if not lines:
+            lines = [json.dumps(identity).encode()]
+            self._write(lines[0])
+        self.identity: str = json.loads(lines[0])
+        self.ended = {record.number: record for record in map(Record.read, lines[1:])}
+
+    def add(self, record: Record) -> None:
+        """Write down that a trial has ended."""
+        self._write(record.line().encode())
+        self.ended[record.number] = record
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def files(self, number: int) -> Path:
+        """Return the folder of a trial's files, which are there until its run has them."""
+        return self.folder / str(number)
+
+    def forget(self) -> None:
+        """Remove all that is known: the search is finished, the same one starts anew."""
+        (self.folder / "trials.jsonl").unlink()
+        shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Let others have the folder."""
+        self._file.close()
+        os.close(self._lock)
 
 
 class Runs:
-    """One run for each trial, nested in the run that is active when the search starts."""
+    """One run for each trial, nested in the run that is active when the search starts.
 
-    @uninterrupted()
+    `process` is the number of this process where several share the search, else None.
+    """
+
     def __init__(
-        self, plan: Plan, journal: Journal, parent: Run, place: Place | None, skip: bool
+        self, plan: Plan, journal: Journal, parent: Run, process: int | None, skip_finished: bool
     ) -> None:
         self._client, self._plan, self._journal = mlflow.MlflowClient(), plan, journal
         self._experiment, self.parent = parent.info.experiment_id, parent.info.run_id
         self._name = self._client.get_experiment(self._experiment).name
+        self._shared, self._function = process is not None, fingerprint(plan.train)
         self._tags = resolve_tags() | {"search": journal.identity, PARENT: self.parent}
-        self._place, self._function = place, fingerprint(plan.train)
-        if place:
-            self._tags["search_process"] = str(place.index)
-        if not (place and place.index):  # the others look for the run that has this tag
-            self._client.set_tag(self.parent, "search", journal.identity)
+        self._all = self._mine = f"tags.search = '{journal.identity}' and tags.trial != ''"
+        if self._shared:
+            self._tags["search_process"] = str(process)
+            self._mine += f" and tags.search_process = '{process}'"
         self._broken_off: dict[int, str] = {}
         finished = "attributes.status = 'FINISHED' and tags.trial_hash != ''"
         self._earlier = {run.data.tags["trial_hash"]: run for run in (
-            find_runs(self._client, self._name, finished) if skip else [])}
+            find_runs(self._client, self._name, finished) if skip_finished else [])}
 
-    def found(self, everywhere: bool = False) -> list[Run]:
-        """Return the runs of this search's trials, those of this process or of all."""
-        condition = f"tags.search = '{self._journal.identity}'"
-        if self._place and not everywhere:
-            condition += f" and tags.search_process = '{self._place.index}'"
-        return [run for run in find_runs(self._client, self._name, condition)
-                if "trial" in run.data.tags]
-
-    @uninterrupted()
-    def resume(self) -> None:
-        """Bring MLflow to what the journal says of a search that was broken off."""
-        for run in self.found():
-            record = self._journal.ended.get(int(run.data.tags["trial"]))
-            self._client.set_tag(run.info.run_id, PARENT, self.parent)
-            if record is None:
-                self._broken_off[int(run.data.tags["trial"])] = run.info.run_id
-            elif run.info.status == "RUNNING":
-                self.end(record)
-
-    @uninterrupted()
-    def complete(self) -> bool:
-        """Take in what other processes recorded; return whether no trial is missing any more."""
-        for run in self.found(everywhere=True):
+    def _trials(self, condition: str) -> list[Run]:
+        """Return the runs of trials, nested in the parent of today wherever they began."""
+        found = find_runs(self._client, self._name, condition)
+        for run in found:
             if run.data.tags[PARENT] != self.parent:
                 self._client.set_tag(run.info.run_id, PARENT, self.parent)
+        return found
+
+    @uninterrupted()
+    def settle(self) -> None:
+        """Bring MLflow to what the journal says: log what has ended, end what was broken off."""
+        for run in self._trials(self._mine):
+            number, run_id = int(run.data.tags["trial"]), run.info.run_id
+            if "job" in self._tags and run.info.status == FINISHED:  # by a pod that was lost
+                self._journal.ended.setdefault(number, Record.read(run.data.tags["record"]))
+            record = self._journal.ended.get(number)
+            if record is None:
+                self._broken_off[number] = run_id
+            if record and record.run_id == run_id:
+                if run.info.end_time != record.ended:
+                    self.end(record)
+            elif run.info.status == "RUNNING":
+                self._client.set_tag(run_id, "reason", "the search was broken off")
+                self._client.set_terminated(run_id, "KILLED")
+
+    def complete(self) -> bool:
+        """Take in what other processes recorded; return whether no trial is missing any more."""
+        for run in self._trials(self._all):
             if run.info.status != "RUNNING" and "record" in run.data.tags:
                 record = Record.read(run.data.tags["record"])
                 known = self._journal.ended.setdefault(record.number, record)
@@ -99,33 +168,31 @@ class Runs:
                     self._journal.ended[record.number] = record
         return len(self._journal.ended) >= self._plan.trials
 
-    def take(self, record: Record) -> bool:
-        """Return whether an earlier search finished this trial; if so, take what came out."""
+    def earlier(self, record: Record) -> dict[str, Any]:
+        """Return what came out of a trial in an earlier search that finished it, if one did."""
         run = self._earlier.get(self._hash(record))
         metrics = run.data.metrics if run else {}
         names = self._plan.metrics or (["value"] if "value" in metrics else list(metrics)[:1])
-        if run is None or not metrics.keys() >= set(names):
-            return False
-        vars(record).update(run_id=run.info.run_id, state=FINISHED, metrics=metrics,
-                            values=[metrics[name] for name in names], ended=now())
-        return True
+        if not names or not metrics.keys() >= set(names):
+            return {}
+        return {"run_id": run.info.run_id, "state": FINISHED, "metrics": metrics,
+                "values": [metrics[name] for name in names]}
 
     def _hash(self, record: Record) -> str:
         """Return what is the same for the same function, what it holds and its parameters."""
-        params = json.dumps(self._plan.space.values(record.point), sort_keys=True, default=repr)
+        params = json.dumps(self._plan.params(record.point), sort_keys=True, default=repr)
         return digest(self._function, params)
 
-    def environment(self, record: Record) -> dict[str, str]:
-        """Return what lets plain `mlflow` calls of a trial log to its run."""
-        return {"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(), "MLFLOW_RUN_ID": record.run_id}
-
-    @uninterrupted()
     def start(self, record: Record) -> None:
-        """Give a trial its run; one that was broken off goes on in the run that it had."""
+        """Give a trial its run and its folder; it goes on in a run that was broken off."""
+        # What a trial left that was broken off is not of the one that is tried now.
+        shutil.rmtree(self._journal.files(record.number), ignore_errors=True)
+        self._journal.files(record.number).mkdir()
         if run_id := self._broken_off.pop(record.number, None):
             self._client.update_run(run_id, "RUNNING")
+            self._client.set_tag(run_id, "reason", "the search was broken off and went on")
         else:
-            params = self._plan.space.values(record.point)
+            params = self._plan.params(record.point)
             words = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
                      for name, value in params.items())
             run_id = self._client.create_run(
@@ -134,23 +201,31 @@ class Runs:
             ).info.run_id
         record.run_id = run_id
 
-    @uninterrupted()
     def end(self, record: Record) -> None:
         """Log how a trial ended; to do it twice changes nothing."""
         folder = self._journal.files(record.number)
         folder.mkdir(exist_ok=True)
         tags = {}
-        if self._place:  # for process 0
+        if self._shared:  # for process 0
             line = record.line(error=record.error[-2000:])
             tags["record"] = line if len(line) <= LONGEST_TAG else record.line(reports={}, error="")
         if record.attempts > 1:
             tags["attempts"] = str(record.attempts)
+        last = max(record.reports, default=0)
         if record.state == PRUNED:
-            tags["reason"] = f"pruned after step {max(record.reports, default=0)}"
+            tags["reason"] = f"pruned after step {last}"
         if record.error:
             tags["error"] = record.error.splitlines()[-1]
             (folder / "traceback.txt").write_text(record.error, encoding="utf-8")
-        self._log(record, tags)
+        reported = (self._plan.metrics or [*record.metrics, "value"])[0]
+        metrics = [Metric(reported, value, record.ended - 1, step)
+                   for step, value in record.reports.items()]
+        metrics += [Metric(name, value, record.ended, last)
+                    for name, value in record.metrics.items()]
+        params = [Param(name, str(value)[:LONGEST_PARAM])
+                  for name, value in self._plan.params(record.point).items()]
+        self._client.log_batch(record.run_id, metrics, params,
+                               [RunTag(*tag) for tag in tags.items()])
         log = folder / "output.log"
         if log.exists() and not log.stat().st_size:
             log.unlink()
@@ -158,56 +233,3 @@ class Runs:
             self._client.log_artifacts(record.run_id, str(folder))
         self._client.set_terminated(record.run_id, record.state, record.ended)
         shutil.rmtree(folder)
-
-    def _log(self, record: Record, tags: dict[str, str]) -> None:
-        """Log parameters, metrics and tags in as few batches as MLflow allows."""
-        name = (self._plan.metrics or [*record.metrics, "value"])[0]
-        last = max(record.reports, default=0)
-        metrics = [Metric(name, value, record.ended - 1, step)
-                   for step, value in record.reports.items()]
-        metrics += [Metric(name, value, record.ended, last)
-                    for name, value in record.metrics.items()]
-        params = [Param(name, str(value)[:LONGEST_PARAM])
-                  for name, value in self._plan.space.values(record.point).items()]
-        for first in range(0, len(metrics) or 1, LARGEST_BATCH):
-            self._client.log_batch(
-                record.run_id, metrics[first:first + LARGEST_BATCH], [] if first else params,
-                [] if first else [RunTag(*tag) for tag in tags.items()])
-
-    @uninterrupted()
-    def log_parent(self, params: dict[str, Any], metrics: dict[str, float]) -> None:
-        """Log to the parent; a parameter that its process logged under this name stays."""
-        logged = self._client.get_run(self.parent).data.params
-        new = [Param(f"search.{name}", str(value)[:500]) for name, value in params.items()
-               if f"search.{name}" not in logged]
-        for first in range(0, len(new) or 1, 100):
-            self._client.log_batch(self.parent, params=new[first:first + 100], metrics=[
-                Metric(name, value, now(), 0) for name, value in metrics.items()])
-
-    @uninterrupted()
-    def break_off(self) -> None:
-        """End the runs of trials that did not end; the search may go on with them later."""
-        for run in self.found():
-            if run.info.status == "RUNNING":
-                self._client.set_tag(run.info.run_id, "reason", "the search was broken off")
-                self._client.set_terminated(run.info.run_id, "KILLED")
-
-
-def fingerprint(train: Callable[..., Any]) -> str:
-    """Return what tells a function from others: its name, its source and the data it holds."""
-    function = getattr(train, "func", train)
-    held = [getattr(train, "args", ()), getattr(train, "keywords", {})]
-    source = ""
-    with contextlib.suppress(OSError, TypeError):
-        source = inspect.getsource(function)
-        held.append(inspect.getclosurevars(function).nonlocals)
-    try:
-        data = pickle.dumps(held)
-    except Exception:  # it holds what has no fixed form, such as another function
-        data = repr(held)
-    return digest(name_of(train), source, data)
-
-
-def digest(*known: Any) -> str:
-    """Return 16 hex digits for texts and other things, wherever these are in memory."""
-    return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(known)).encode()).hexdigest()[:16]

@@ -1,33 +1,29 @@
 """`search`: what a process calls."""
 
 import contextlib
-import itertools
-import math
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from typing import Any
 
+from ..provenance import digest, fingerprint
+from ..signals import interruptible
 from ..store import state_folder
 from ..tracking import start_run  # before mlflow
 import mlflow
 import optuna
+from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
-from .cluster import Place, Shared, find_place, wait_for_parent
-from .evolution import evolve
-from .journal import Journal
 from .launcher import Launcher
-from .plan import Plan, Point, SearchError, make_plan
-from .pool import Pool
+from .plan import Plan, SearchError, evolve
 from .result import SearchFailed, SearchResult, conclude
-from .runs import Runs, digest, fingerprint
-from .study import asked, make_study
+from .runs import Journal, Runs
+from .shared import Place, Queue, find_place, wait_for_parent
 from .worker import FINISHED
 
 PAUSE = 2  # seconds between two looks at what other processes have done
-
-__all__ = ["SearchError", "SearchFailed", "SearchResult", "search"]
 
 
 def search(
@@ -61,22 +57,39 @@ def search(
     skip_finished: do not run what an earlier search has finished, with the same function and the
         same parameters, but take what came out.
 
-    Several processes may share a search: see `lib.search.cluster`.
+    Several processes may share a search: see `lib.search.shared`.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    arguments = (space, method, direction, metric, trials, workers, seed, sampler, pruner)
-    plan = make_plan(train, *arguments)
+    known = digest(fingerprint(train), space, method, direction, metric, trials, workers, seed,
+                   sampler, pruner)
+    plan = Plan(train, space, method, direction, metric, trials, workers,
+                int(known[:8], 16) if seed is None else seed, sampler, pruner)
     place = find_place(plan)
-    with contextlib.nullcontext() if mlflow.active_run() else own_run():
+    with contextlib.nullcontext() if mlflow.active_run() else own_run(), interruptible():
         tags = resolve_tags()
-        key = digest(name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
-                     tags.get("config_hash"), fingerprint(train), arguments)
-        if seed is None:
-            plan = make_plan(train, *arguments[:6], int(key[:8], 16), sampler, pruner)
-        folder = state_folder() / "searches" / (f"{key}-{place.index}" if place else key)
-        journal = Journal(folder, f"{key}-{tags.get('build', '')}" if place else "")
-        with contextlib.closing(journal):
-            return finish(plan, journal, place, skip_finished)
+        key = digest(known, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
+                     tags.get("config_hash"))
+        folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
+        if place.count > 1:
+            folder = folder.with_name(f"{key}-{place.index}")
+            identity = f"{key}-{tags.get('job') or tags.get('build', '')}"
+        with contextlib.closing(Journal(folder, identity)) as journal:
+            parent = find_parent(journal, place)
+            if parent.info.status != FINISHED:
+                queue = Queue(plan, place, identity)
+                run_trials(plan, journal, parent, place, queue, skip_finished)
+            if place.index:
+                journal.forget()
+                print(f"process {place.index} has no more trials; process 0 goes on")
+                raise SystemExit(0)
+            records = [record for _, record in sorted(journal.ended.items())]
+            result = conclude(plan, records)
+            journal.forget()
+            queue.forget()
+            if result:
+                return result
+            raise SearchFailed(f"no trial finished; trial {records[0].number} ended so:\n"
+                               f"{records[0].error}")
 
 
 def own_run() -> contextlib.AbstractContextManager[Any]:
@@ -84,69 +97,34 @@ def own_run() -> contextlib.AbstractContextManager[Any]:
     return start_run(getattr(sys.modules["__main__"], "__file__", "notebook/main.py"), {})
 
 
-def finish(plan: Plan, journal: Journal, place: Place | None, skip: bool) -> SearchResult:
-    """Run what is missing of a search, and say what came out of all of it."""
+def find_parent(journal: Journal, place: Place) -> Run:
+    """Return the run in which those of the trials are nested."""
     active = mlflow.get_run(mlflow.active_run().info.run_id)
-    if "search" in active.data.tags:
+    if active.data.tags.get("search", journal.identity) != journal.identity:
         raise SearchError("this run has a search already; give this one a run of its own:"
                           " with mlflow.start_run(nested=True):")
-    parent = wait_for_parent(journal.identity) if place and place.index else active
-    shared = Shared(plan, place, journal.identity) if place and place.storage else None
-    runs = Runs(plan, journal, parent, place, skip)
-    run_trials(plan, journal, runs, place, shared)
-    if place and place.index:
-        journal.forget()
-        print(f"process {place.index} has no more trials; process 0 goes on with the result")
-        raise SystemExit(0)
-    result = conclude(plan, journal, runs)
-    journal.forget()
-    if shared:
-        shared.forget()
-    if result is None:
-        first = min(journal.ended.values(), key=lambda record: record.number)
-        raise SearchFailed(f"no trial finished; trial {first.number} ended so:\n{first.error}")
-    return result
+    return wait_for_parent(journal.identity) if place.index else active
 
 
 def run_trials(
-    plan: Plan, journal: Journal, runs: Runs, place: Place | None, shared: Shared | None
+    plan: Plan, journal: Journal, parent: Run, place: Place, queue: Queue, skip_finished: bool
 ) -> None:
     """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
-    with contextlib.ExitStack() as broken_off:
-        broken_off.callback(runs.break_off)
-        runs.resume()
-        study = shared.study if shared else make_study(plan, journal.ended.values())
-        with (contextlib.closing(Pool(plan.train, plan.workers)) as pool, contextlib.closing(
-                Launcher(plan, study, journal, runs, pool, shared)) as launcher):
+    runs = Runs(plan, journal, parent, place.index if place.count > 1 else None, skip_finished)
+    try:
+        runs.settle()
+        with contextlib.closing(Launcher(plan, journal, runs, queue)) as launcher:
+            if plan.method != "evolution":
+                queue.fill(plan.trials, journal.ended)
+            if not place.index:  # the other processes look for this tag, and ask for trials
+                mlflow.set_tag("search", journal.identity)
             if plan.method == "evolution":
-                evolve(plan, losses(plan, study, journal, launcher))
-            elif shared:
-                launcher.run(shared.asked(), ahead=False)
+                evolve(plan, launcher.losses)
             else:
-                points = enumerate(plan.points or [None] * plan.trials)
-                mine = points if place is None else itertools.islice(
-                    points, place.index, None, place.count)
-                launcher.run(asked(plan, study, journal.ended, mine), plan.points is not None)
-            while place and place.index == 0 and not runs.complete():
+                launcher.run()
+            while place.count > 1 and not place.index and not runs.complete():
                 time.sleep(PAUSE)
-                if shared:  # the trials of a process that died wait again
-                    launcher.run(shared.asked(), ahead=False)
-        if place is None:
-            broken_off.pop_all()
-
-
-def losses(
-    plan: Plan, study: optuna.Study, journal: Journal, launcher: Launcher
-) -> Callable[[list[Point]], list[float]]:
-    """Return a function that runs a generation of points, each different point once."""
-    points: list[Point] = []
-
-    def of(generation: list[Point]) -> list[float]:
-        points.extend(point for place, point in enumerate(generation)
-                      if point not in points + generation[:place])
-        launcher.run(asked(plan, study, journal.ended, enumerate(points)), ahead=True)
-        ended = [journal.ended[points.index(point)] for point in generation]
-        return [plan.loss(each.values)[0] if each.state == FINISHED else math.inf
-                for each in ended]
-
-    return of
+                launcher.run()  # the trials of a process that died wait again
+    except BaseException:
+        runs.settle()
+        raise

@@ -4,8 +4,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from .evolution import evolve
-from .plan import SearchError, make_plan, read_space
+from .plan import Plan, SearchError, evolve
 
 
 def train(a, b=0, **more):
@@ -18,13 +17,13 @@ def with_trial(a, b=0, trial=None):
 
 def plan_of(space, method, function=train, *, direction="maximize", metric=None, trials=None,
             workers=1, seed=0, sampler=None, pruner=None):
-    return make_plan(function, space, method, direction, metric, trials, workers, seed, sampler,
-                     pruner)
+    return Plan(function, space, method, direction, metric, trials, workers, seed, sampler,
+                pruner)
 
 
 def points(*arguments, **more):
     plan = plan_of(*arguments, **more)
-    return [plan.space.values(point) for point in plan.points]
+    return [plan.params(point) for point in plan.points]
 
 
 def test_a_grid_has_every_point_once_and_the_last_key_goes_fastest():
@@ -57,8 +56,8 @@ def test_an_ablation_is_a_base_and_one_trial_without_each_part():
 def test_a_range_holds_both_ends_in_either_order_and_whole_numbers_where_both_are():
     drawn = [each["a"] for each in points({"a": (3, -1)}, "random", trials=50)]
     assert sorted(drawn) == [-1, 0, 1, 2, 3], "every point once, though 50 were asked for"
-    assert read_space({"a": (3, -1)}).distributions["a"] == IntDistribution(-1, 3)
-    assert read_space({"a": (1, -0.5)}).distributions["a"] == FloatDistribution(-0.5, 1)
+    assert plan_of({"a": (3, -1)}, "tpe").distributions["a"] == IntDistribution(-1, 3)
+    assert plan_of({"a": (1, -0.5)}, "tpe").distributions["a"] == FloatDistribution(-0.5, 1)
 
 
 def test_random_points_are_the_same_for_the_same_seed_only():
@@ -117,11 +116,12 @@ def needs_more(a, c):
     (([{"a": 1}], "grid"), "must be a dict of parameters"),
     (({"a": [1]}, "list"), "must be a list of dicts"),
     (([1], "list"), "1 is no point"),
-    (([{"a": 1}, {"b": 1}], "list"), "train needs 'a'"),
+    (([{"a": 1}, {"b": 1}], "list"), r"train\(a, b.* missing a required argument: 'a'"),
     (({"a": [1]}, "gird"), "unknown method 'gird'; known are grid, list"),
     (({"a": [1], "trial": [1]}, "grid"), "'trial', a name that the search uses"),
-    (({"a": [1], "d": [1]}, "grid", needs_more), "needs_more takes no 'd'; it takes a, c"),
-    (({"a": [1]}, "grid", needs_more), "needs_more needs 'c'"),
+    (({"a": [1], "d": [1]}, "grid", needs_more), r"needs_more\(a, c\) cannot be .* with a, d:"),
+    (({"a": [1], "c": [1], "d": [1]}, "grid", needs_more), "with a, c, d: .* unexpected .* 'd'"),
+    (({"a": [1]}, "grid", needs_more), r"needs_more\(a, c\) .* missing a required argument: 'c'"),
     (({"a": [1]}, "asha"), "give train a parameter `trial`"),
 ])
 def test_a_wrong_search_is_refused_with_a_reason(arguments, message):

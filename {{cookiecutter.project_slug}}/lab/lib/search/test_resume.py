@@ -2,13 +2,13 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 
 import pytest
 
 from ..testing import environment, run_python, runs_in
 from . import SearchError
-from .journal import Journal, Record
-from .runs import uninterrupted
+from .runs import Journal, Record
 
 
 @pytest.fixture
@@ -58,34 +58,22 @@ def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, st
 
 
 def test_the_same_search_twice_at_once_is_refused(own_store, state):
-    holder = Journal(state / "searches" / "a")
+    holder = Journal(state / "searches" / "a", "one")
     with pytest.raises(SearchError, match="runs already, .* name of its own"):
-        Journal(state / "searches" / "a")
+        Journal(state / "searches" / "a", "one")
     holder.close()
-    Journal(state / "searches" / "a").close()
+    Journal(state / "searches" / "a", "one").close()
 
 
 def test_a_line_that_was_not_written_to_its_end_is_no_trial(state):
-    journal = Journal(state)
+    journal = Journal(state, uuid.uuid4().hex)
     journal.add(Record(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
     journal.close()
     with open(state / "trials.jsonl", "a") as file:
         file.write('{"number": 1, "poi')
-    again = Journal(state)
+    again = Journal(state, uuid.uuid4().hex)
     assert list(again.ended) == [0] and again.ended[0].reports == {3: 0.5}
     assert again.identity == journal.identity
     again.add(Record(1, {"x": 2}))
     again.close()
-    assert list(Journal(state).ended) == [0, 1]
-
-
-def test_a_signal_waits_for_the_end_of_a_write():
-    done = []
-    with pytest.raises(KeyboardInterrupt):
-        with uninterrupted():
-            signal.raise_signal(signal.SIGINT)
-            time.sleep(0.01)
-            done.append("written")
-        done.append("not reached")
-    assert done == ["written"]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert list(Journal(state, uuid.uuid4().hex).ended) == [0, 1]

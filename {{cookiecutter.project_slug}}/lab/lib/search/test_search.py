@@ -12,7 +12,6 @@ import pytest
 from ..testing import artifacts, runs_in
 from ..tracking import start_run
 from . import SearchError, SearchFailed, search
-from .result import importances
 
 
 @pytest.fixture(autouse=True)
@@ -149,6 +148,16 @@ def test_trials_that_fall_behind_are_stopped(own_store, method):
     assert "learning_curves.png" in artifacts(client, parent)
 
 
+def test_without_a_pruner_no_report_stops_a_trial(own_store):
+    def train(x, trial):
+        for step in range(3):
+            trial.report(-x, step)
+        return -x
+
+    found = searched(train, {"x": [*range(12)]}, method="grid")
+    assert found.trials["state"].eq("FINISHED").all()
+
+
 @pytest.mark.parametrize("more", [
     {"method": "tpe"}, {"method": "cmaes"}, {"method": "evolution"},
     {"sampler": optuna.samplers.TPESampler(seed=1, multivariate=False)}])
@@ -198,14 +207,6 @@ def test_several_metrics_give_all_trials_that_none_beats(own_store):
     assert {"pareto.png", "trials.csv"} <= artifacts(client, parent)
     assert len(searched(train, {"size": (1, 20)}, metric=["accuracy", "seconds"], trials=4,
                         direction=["maximize", "minimize"]).trials) == 4
-
-
-def test_the_parameter_that_decides_is_the_important_one():
-    params = pd.DataFrame({"decides": range(100), "kind": ["a", None] * 50,
-                           "idle": [1, 2, 2, 1] * 25})
-    found = importances(params["decides"] * 2.0 + (params["kind"] == "a") * 40, params)
-    assert found.idxmax() == "decides" and found["decides"] > 0.7 and found["idle"] < 0.01
-    assert 0.05 < found["kind"] < 0.3
 
 
 def test_an_ablation_has_a_base_and_one_trial_without_each_part(own_store):

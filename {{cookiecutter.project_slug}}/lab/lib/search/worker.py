@@ -1,10 +1,11 @@
 """The processes that run trials: a server that loads the training function, and its workers.
 
 The server is a clean Python that loads the function once, where no thread and no numeric library
-has run, and forks a worker whenever it is told to: so a fork is safe, and takes milliseconds.
+has run, and forks the workers: so a fork is safe, and takes milliseconds.
 """
 
 import contextlib
+import copy
 import ctypes
 import faulthandler
 import inspect
@@ -20,13 +21,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 
 FINISHED, FAILED, PRUNED = "FINISHED", "FAILED", "KILLED"  # as MLflow calls the states of a run
+Choices = dict[str, list[Any]]  # of parameters; a point holds an index in them
 
 
 class Pruned(BaseException):
@@ -39,23 +40,17 @@ class Trial:
 
     number: int
     folder: Path  # what is put here becomes an artifact of the trial's run
-    params: dict[str, Any] = field(repr=False)
-    metrics: list[str] = field(repr=False)  # to optimise; none named: the only one there is
-    environment: dict[str, str] = field(repr=False)
-    seed: int = field(repr=False)
-    connection: Connection | None = field(default=None, repr=False)
+    connection: Connection = field(repr=False)
 
     def report(self, value: float, step: int) -> None:
         """Tell how good the trial is after a step; raises `Pruned` when it is not worth more."""
-        if len(self.metrics) > 1:
-            raise TypeError("a search for several metrics stops no trial: leave out trial.report")
         self.connection.send((float(value), int(step)))
         if self.connection.recv():
-            raise Pruned
+            raise Pruned(float(value))
 
 
 def serve(handle: int) -> None:
-    """Load the function, fork workers, tell which died; the end of the launcher is the end."""
+    """Load the function, run workers, tell what they say; the end of the launcher is the end."""
     try:
         with contextlib.suppress(EOFError, OSError):
             _serve(Connection(handle))
@@ -64,57 +59,83 @@ def serve(handle: int) -> None:
 
 
 def _serve(control: Connection) -> None:
-    pickled = control.recv_bytes()
+    sys.path[:], pickled, workers = control.recv()
     try:
-        train = cloudpickle.loads(pickled)
+        train, choices = cloudpickle.loads(pickled)
     except BaseException:
-        return control.send(traceback.format_exc())
-    workers: dict[int, tuple[int, Any]] = {}
+        return control.send((None, traceback.format_exc()))
+    processes: dict[Connection, Any] = {}
+    busy: dict[int, Connection] = {}  # by the number of the trial
     while True:
-        for ready in wait([control, *workers]):
-            if ready is control:
-                slot, connection = control.recv(), Connection(recv_handle(control))
-                worker = multiprocessing.get_context("fork").Process(
-                    target=_work, args=(train, connection, control))
-                worker.start()
-                connection.close()
-                workers[worker.sentinel] = slot, worker
-            else:
-                slot, worker = workers.pop(ready)
-                worker.join()
-                control.send((slot, worker.exitcode))
+        while len(processes) < workers:
+            ours, theirs = multiprocessing.Pipe()
+            processes[ours] = multiprocessing.get_context("fork").Process(
+                target=_work, args=(train, choices, theirs, control))
+            processes[ours].start()
+            theirs.close()
+        ready = wait([control, *processes])[0]
+        if ready is control:
+            number, message = control.recv()
+            if isinstance(message, dict):  # a trial, else the answer to a report
+                busy[number] = next(each for each in processes if each not in busy.values())
+            with contextlib.suppress(OSError, KeyError):  # its worker has died
+                busy[number].send(message)
+            continue
+        number = next((number for number in busy if busy[number] is ready), None)
+        try:
+            message = ready.recv()
+        except (EOFError, OSError):
+            process = processes.pop(ready)
+            process.join()
+            message = process.exitcode
+        if not isinstance(message, tuple):  # no report: the trial has ended
+            busy.pop(number, None)
+        control.send((number, message))
 
 
-def _work(train: Callable[..., Any], connection: Connection, control: Connection) -> None:
+def _work(
+    train: Callable[..., Any], choices: Choices, connection: Connection, control: Connection
+) -> None:
     """Run the trials that come, until no more can come."""
     control.close()
     faulthandler.enable()
     with contextlib.suppress(EOFError):
         while True:
-            trial = cloudpickle.loads(connection.recv_bytes())
-            connection.send(run_trial(train, Trial(**trial, connection=connection)))
+            task = connection.recv()
+            # A copy: what one trial does to a choice is no matter of the next one.
+            params = copy.deepcopy(params_at(task.pop("point"), choices))
+            connection.send(run_trial(train, params, connection, **task))
 
 
-def run_trial(train: Callable[..., Any], trial: Trial) -> dict[str, Any]:
+def params_at(point: dict[str, Any], choices: Choices) -> dict[str, Any]:
+    """Return what a function gets at a point, which holds the indices of choices."""
+    return {name: choices[name][held] if name in choices else held
+            for name, held in point.items()}
+
+
+def run_trial(
+    train: Callable[..., Any], params: dict[str, Any], connection: Connection, number: int,
+    folder: Path, metrics: list[str], seed: int, environment: dict[str, str],
+) -> dict[str, Any]:
     """Return how a trial ended; all that is printed goes to output.log in its folder."""
-    with open(trial.folder / "output.log", "ab") as log:
+    with open(folder / "output.log", "ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
     sys.stdout.reconfigure(line_buffering=True)
-    os.environ.update(trial.environment)
-    seed_all(trial.seed)
-    more = {"trial": trial} if takes_trial(train) else {}
+    os.environ.update(environment)
+    seed_all(seed)
     try:
+        if takes_trial(train):
+            params["trial"] = Trial(number, folder, connection)
         try:
-            result = train(**trial.params, **more)
-            metrics = read_result(result, trial.metrics, trial.folder, name_of(train))
+            found = read_result(train(**params), metrics, folder, name_of(train))
         finally:
             while "mlflow" in sys.modules and sys.modules["mlflow"].active_run():
                 sys.modules["mlflow"].end_run()
-        return {"state": FINISHED, "metrics": metrics,
-                "values": [metrics[name] for name in trial.metrics or metrics]}
-    except Pruned:
-        return {"state": PRUNED}
+        return {"state": FINISHED, "metrics": found,
+                "values": [found[name] for name in metrics or found]}
+    except Pruned as pruned:
+        return {"state": PRUNED, "values": list(pruned.args)}
     except BaseException:
         return {"state": FAILED, "error": traceback.format_exc()}
     finally:
@@ -188,3 +209,7 @@ def takes_trial(train: Callable[..., Any]) -> bool:
 def name_of(train: Callable[..., Any]) -> str:
     """Return the name by which a user knows a function."""
     return getattr(getattr(train, "func", train), "__qualname__", type(train).__qualname__)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

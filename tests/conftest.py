@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,11 @@ from cookiecutter.main import cookiecutter
 TEMPLATE = Path(__file__).parents[1]
 LAB = "{{cookiecutter.project_slug}}"
 Bake = Callable[..., Path]
+
+
+def pytest_configure() -> None:
+    """Let the programs of tests hear Ctrl-C: a shell's background jobs start deaf to it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def git(*arguments: str, cwd: Path) -> str:

@@ -102,12 +102,12 @@ def make_buckets(uri: str, **variables: str) -> subprocess.CompletedProcess[str]
 def databases(folder: Path) -> Iterator[int]:
     """Run a PostgreSQL with the databases of databases.sh, and passwords; yield its port."""
     with postgresql(folder) as uri:
-        port = urlsplit(uri).port
-        make_databases(port)
-        rules = Path(psql(port, "lab", "postgres", "SHOW hba_file").stdout.strip())
+        port, password = urlsplit(uri).port, urlsplit(uri).password
+        rules = Path(psql(port, "lab", "postgres", "SHOW hba_file", password).stdout.strip())
         rules.write_text("host all lab all trust\nhost all all all scram-sha-256\n")
-        psql(port, "lab", "postgres", "SELECT pg_reload_conf()")
-        wait_for(lambda: psql(port, "mlflow", "mlflow", "SELECT 1").returncode != 0)
+        psql(port, "lab", "postgres", "SELECT pg_reload_conf()", password)
+        wait_for(lambda: psql(port, "lab", "postgres", "SELECT 1").returncode == 0)
+        make_databases(port)
         yield port
 
 

@@ -3,12 +3,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from local.drone.documents import FileError
 from local.drone.script import go_quote
-
-_PLAIN = r"[^$\\/:}]+|."
 
 
 class SubstitutionError(FileError):
@@ -41,27 +39,23 @@ class _Reader:
     def read(self) -> str:
         """Read all of the text. Raises SubstitutionError."""
         try:
-            return self.text(stop="")[0]
+            if "\0" in self.whole:
+                raise SubstitutionError("a NUL in the file: not supported on this machine")
+            return "".join(self.parts())
         except RecursionError:
             error = SubstitutionError("`${…}` in `${…}` too deep: not supported on this machine")
+        except UnicodeDecodeError:
+            error = SubstitutionError("half of a character: not supported on this machine")
         except SubstitutionError as caught:
             error = caught
         error.line = self.whole.count("\n", 0, self.begin) + 1
         raise error
 
-    def text(self, stop: str) -> tuple[str, str]:
-        """Read up to one of the characters in `stop`; return what it says and that character."""
-        parts = []
+    def parts(self) -> Iterator[str]:
+        """Yield what each `${…}` and each text between them says."""
         while self.at < len(self.whole):
-            two = self.whole[self.at:self.at + 2]
-            if two[0] in stop:
-                return "".join(parts), two[0]
-            if two in ("${", "$$", "\\\\", "\\/"):
-                self.at += 2
-                parts.append(self.expression() if two == "${" else two[1])
-            else:
-                parts.append(self.take(_PLAIN))
-        return "".join(parts), ""
+            yield self.expression() if self.take(r"\$\{") else self.unescaped(
+                r"\$\$|\\[\\/]|[^$\\]+|.")
 
     def expression(self) -> str:
         """Read what follows `${`, up to and with its `}`."""
@@ -83,29 +77,47 @@ class _Reader:
         return value
 
     def apply(self, value: str) -> str:
-        if operator := self.take(r"\^\^?|,,?"):
+        if operator := self.take(r"[\^,]{1,2}"):
             return _change_case(value, operator)
         if operator := self.take("##?|%%?"):
-            return _trim(value, operator, self.argument("}"))
+            return _trim(value, operator, self.argument("[^}]"))
         if operator := self.take("//|/#|/%|/"):
-            old = self.argument("/")
-            if not self.take("/"):
-                raise SubstitutionError("unable to parse substitution within function")
-            return _replace(value, operator, old, self.argument("}", empty=True))
+            old = self.argument("[^/]", escapes=True)
+            if not self.take("/+"):
+                raise SubstitutionError("bad substitution")
+            new = None if self.next_is("}") else self.argument("[^}]", escapes=True)
+            return _replace(value, operator, old, new)
         if self.take(":?=|:[-?+]"):
-            default, _ = self.text("}")
+            default = ""
+            while not self.next_is("}"):
+                default += self.argument("[^}]")
             return value or default
         if self.take(":"):
-            position, stop = self.text(":}")
-            size = self.text("}")[0] if self.take(":") else None
+            if not self.whole[self.at:self.at + 1].isascii():
+                raise SubstitutionError("bad substitution")
+            position = self.argument("[^:}]")
+            size = self.argument("[^}]") if self.take(":+") else None
             return _slice(value, position, size)
         return value
 
-    def argument(self, stop: str, empty: bool = False) -> str:
-        argument, _ = self.text(stop)
-        if not argument and not empty:
+    def argument(self, character: str, escapes: bool = False) -> str:
+        """Read one `${…}`, or characters of this kind up to the next one."""
+        if self.take(r"\$\{"):
+            return self.expression()
+        if escapes:
+            found = self.unescaped(rf"(?:(?!\$\{{)(?:\$\$|\\[\\/]|{character}))+")
+        else:
+            found = self.take(rf"(?:(?!\$\{{){character})+")
+        if not found:
             raise SubstitutionError("unable to parse substitution within function")
-        return argument
+        return found
+
+    def unescaped(self, pattern: str) -> str:
+        """Read what matches the pattern; of `$$`, `\\\\` and `\\/` the second character stays."""
+        return re.sub(r"\$(\$)|\\([\\/])", r"\1\2", self.take(pattern))
+
+    def next_is(self, character: str) -> bool:
+        return self.whole.startswith(character, self.at)
 
     def take(self, pattern: str) -> str:
         found = re.compile(pattern, re.DOTALL).match(self.whole, self.at)
@@ -116,44 +128,65 @@ class _Reader:
 
 
 def _change_case(value: str, operator: str) -> str:
+    """Change each character by itself; what would become two stays, as in Go."""
     change = str.upper if operator[0] == "^" else str.lower
-    return change(value) if len(operator) == 2 else change(value[:1]) + value[1:]
+    count = len(value) if len(operator) == 2 else 1
+    return "".join(changed if len(changed := change(each)) == 1 else each
+                   for each in value[:count]) + value[count:]
 
 
 def _trim(value: str, operator: str, pattern: str) -> str:
+    if not value.isascii() and re.search(r"[*?\[\\]", pattern):
+        raise SubstitutionError(f"`{operator}{pattern}` on a value beyond ASCII: not supported "
+                                "on this machine")
     if operator[0] == "%":  # Drone trims the end by reversing both, which breaks `[…]`
         return _trim(value[::-1], "#" * len(operator), pattern[::-1])[::-1]
     glob = _glob(pattern)
-    lengths = range(len(value) + 1) if operator == "#" else range(len(value), -1, -1)
+    lengths = range(1, len(value) + 1) if operator == "#" else range(len(value), 0, -1)
     return next((value[size:] for size in lengths if glob.fullmatch(value[:size])), value)
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
-    """Translate `*`, `?` and `[…]`; here `*` crosses `/`, and an unclosed `[` matches nothing."""
-    parts = re.findall(r"\[\^?[^\]]+\]|.", pattern, re.DOTALL)
-    meaning = {"*": ".*", "?": ".", "[": "(?!)"}
-    try:
-        return re.compile("".join(part if len(part) > 1 else meaning.get(part, re.escape(part))
-                                  for part in parts), re.DOTALL)
-    except re.error as error:
-        raise SubstitutionError(f"`{pattern}`: not supported on this machine") from error
+    """Translate `*`, `?` and `[…]`; here `*` crosses `/`, and what is no pattern matches nothing.
+    """
+    member = r"(?:\\.|[^\\\]-])"
+    parts = re.finditer(rf"\[(\^?)((?:{member}(?:-{member})?)+)\]|\\(.)|(.)", pattern, re.DOTALL)
+    return re.compile("".join(map(_glob_part, parts)), re.DOTALL)
 
 
-def _replace(value: str, operator: str, old: str, new: str) -> str:
+def _glob_part(part: re.Match[str]) -> str:
+    negated, members, escaped, character = part.groups()
+    if members is not None:
+        ranges = [(low[-1], (high or low)[-1]) for low, high in re.findall(
+            r"(\\.|[^\\])(?:-(\\.|[^\\]))?", members, re.DOTALL)]
+        listed = "".join(f"{re.escape(low)}-{re.escape(high)}" for low, high in ranges
+                         if low <= high)
+        return f"[{negated}{listed}]" if listed else "." if negated else "(?!)"
+    if escaped is not None:
+        return re.escape(escaped)
+    return {"*": ".*", "?": ".", "[": "(?!)", "\\": "(?!)"}.get(character, re.escape(character))
+
+
+def _replace(value: str, operator: str, old: str, new: str | None) -> str:
+    """Replace the text `old`; without `new` Drone leaves the beginning and the end as they are."""
     if operator == "/#":
-        return new + value[len(old):] if value.startswith(old) else value
+        return new + value[len(old):] if new is not None and value.startswith(old) else value
     if operator == "/%":
-        return value[:len(value) - len(old)] + new if value.endswith(old) else value
-    return value.replace(old, new, -1 if operator == "//" else 1)
+        found = new is not None and value.endswith(old)
+        return value[:len(value) - len(old)] + new if found else value
+    return value.replace(old, new or "", -1 if operator == "//" else 1)
 
 
 def _slice(value: str, position: str, size: str | None) -> str:
+    """Cut out by bytes. Raises UnicodeDecodeError where that halves a character."""
     numbers = [position] if size is None else [position, size]
-    if not all(re.fullmatch(r"[-+]?[0-9]+", number) for number in numbers):
+    if not all(re.fullmatch(r"[-+]?[0-9]+", each) and -2**63 <= int(each) < 2**63
+               for each in numbers):
         return value
     start, *length = map(int, numbers)
-    if not value or start >= len(value):
+    written = value.encode()
+    if start >= len(written) and not (length and length[0] < 0):
         return ""
     if start < 0 or min(length, default=0) < 0:
         raise SubstitutionError("a negative position or length: not supported on this machine")
-    return value[start:start + length[0]] if length else value[start:]
+    return (written[start:start + length[0]] if length else written[start:]).decode()

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from local.drone.fields import Fields, Secret
+from local.drone.script import go_quote
 
 _SAME = {  # the variables with the value of another
     "DRONE_SYSTEM_HOST": "DRONE_SYSTEM_HOSTNAME",
@@ -188,7 +189,7 @@ def _semver(text: str) -> dict[str, str]:
     if len(parts) != 3:
         raise ValueError(f"{core} is not in dotted-tri format")
     for what, identifier in (("pre-release", prerelease), ("metadata", build)):
-        if not re.fullmatch(r"[0-9A-Za-z.-]*", identifier):
+        if identifier and not re.fullmatch(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*", identifier):
             raise ValueError(f"failed to validate {what}: {identifier} "
                              "is not a valid semver identifier")
     major, minor, patch = (str(_integer(part)) for part in parts)
@@ -203,7 +204,7 @@ def _semver(text: str) -> dict[str, str]:
 
 def _integer(text: str) -> int:
     if not re.fullmatch(r"[-+]?[0-9]+", text):
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        raise ValueError(f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax")
     if not -2**63 <= int(text) < 2**63:
         raise ValueError(f'strconv.ParseInt: parsing "{text}": value out of range')
     return int(text)
@@ -211,8 +212,9 @@ def _integer(text: str) -> int:
 
 def _calver(text: str) -> dict[str, str]:
     """Read YEAR.MINOR[.MICRO][-MODIFIER], the year from 19 to 99 or from 2019 to 9998."""
-    found = re.fullmatch(r"(([0-9]+)\.([^.-]*))(?:\.([^-]*))?(?:-(.*))?", text, re.DOTALL)
-    if not found or not (19 <= int(found[2]) <= 99 or 2019 <= int(found[2]) <= 9998):
+    found = re.fullmatch(r"(([-+]?[0-9]+)\.([-+]?[0-9]+))(?:\.([^-]*)(?:-(.*))?)?", text, re.DOTALL)
+    if not found or not (19 <= int(found[2]) <= 99 or 2019 <= int(found[2]) <= 9998) or not (
+            -2**63 <= int(found[3]) < 2**63):
         return {}
     both, major, minor, micro, modifier = found.groups(default="")
     short = both + (f".{micro}" if micro else "")

@@ -44,7 +44,7 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
 def _parse(lines: list[str], first_line: int) -> yaml.Node | None:
     try:
         text = "\n".join(lines).lstrip("\ufeff")
-        _refuse_depth(text, first_line)
+        _refuse_unusual(text, first_line)
         node = yaml.compose(text, Loader=_LOADER)
         if node is not None and _size(node, {}) > _MOST_NODES:
             raise FileError(f"line {first_line}: aliases make this document larger than "
@@ -58,7 +58,7 @@ def _parse(lines: list[str], first_line: int) -> yaml.Node | None:
         raise FileError(f"yaml: {error}") from error
 
 
-def _refuse_depth(text: str, first_line: int) -> None:
+def _refuse_unusual(text: str, first_line: int) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
         depth += isinstance(event, yaml.CollectionStartEvent)
@@ -66,6 +66,10 @@ def _refuse_depth(text: str, first_line: int) -> None:
         if depth > _DEEPEST:
             raise FileError(f"line {first_line + event.start_mark.line}: nested more than "
                             f"{_DEEPEST} deep: not supported on this machine")
+        tag = getattr(event, "tag", None)
+        if tag:
+            raise FileError(f"line {first_line + event.start_mark.line}: a tag ({tag}): not "
+                            "supported on this machine; remove it")
 
 
 def _size(node: yaml.Node, sizes: dict[int, float]) -> float:

@@ -1,18 +1,18 @@
 """The fields of a YAML document, each read with the type that Drone gives it."""
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import yaml
 
 from local.drone.conditions import Condition
+from local.drone.scalars import is_null, scalar, setting_text
 
 ANY = "*"  # in a schema: whatever name
-_SIZE = re.compile(r"\d+(\.\d+)* ?[kKmMgGtTpP]?[iI]?[bB]?")
+_SIZE = re.compile(r"[0-9]+(\.[0-9]+)? ?[kKmMgGtTpP]?[iI]?[bB]?")
 
 Kind = Callable[["Reader", "yaml.Node | None"], object]
 Schema = dict[str, "Kind | Schema | list[Kind | Schema]"]
@@ -68,8 +68,9 @@ class Reader:
         found: dict[str, list[yaml.Node]] = {}
         lines: dict[str, int] = {}
         for key, value in (entry for node in nodes for entry in self.entries(node)):
-            found.setdefault(key.value, []).append(value)
-            lines[key.value] = self.line_of(key)
+            name = "" if is_null(key) else key.value
+            found.setdefault(name, []).append(value)
+            lines[name] = self.line_of(key)
         if ANY in schema:
             return {name: self.value(written, schema[ANY]) for name, written in found.items()}
         return Fields(line=self.line_of(nodes[-1]) if nodes else self.first_line, lines=lines,
@@ -77,26 +78,38 @@ class Reader:
                          for name, kind in schema.items()})
 
     def value(self, nodes: list[yaml.Node], kind: Kind | Schema | list) -> object:
-        """Read what was written for a field; nothing and null give the empty value of its kind."""
+        """Read what was written for a field; nothing and null give the empty value of its kind.
+
+        Null undoes what was written before it, but for its errors.
+        """
+        nulls = [index for index, node in enumerate(nodes) if is_null(node)
+                 and (not callable(kind) or node.value in ("", "~", "null"))]
+        if nulls:
+            self.value(nodes[:nulls[-1]], kind)
+            nodes = nodes[nulls[-1] + 1:]
         if isinstance(kind, dict):
             return self.fields(nodes, kind)
-        node = nodes[-1] if nodes and not _is_null(nodes[-1]) else None
-        if isinstance(kind, list):
-            return [self.value([item], kind[0]) for item in self._sequence(node)]
-        return kind(self, node)
+        found = None
+        for node in nodes or [None]:
+            before = found
+            found = kind(self, node) if callable(kind) else [
+                self.value([item], kind[0]) for item in self._sequence(node)]
+            if isinstance(before, Condition) and isinstance(node, yaml.ScalarNode):
+                found = replace(found, exclude=before.exclude)  # a scalar replaces `include` alone
+        return found
 
     def entries(self, node: yaml.Node) -> list[tuple[yaml.Node, yaml.Node]]:
         """Return the keys and values of a mapping, with those of its merge keys."""
         if not isinstance(node, yaml.MappingNode):
-            if not _is_null(node):
-                self.wrong(node, "a mapping")
+            self.wrong(node, "a mapping")
             return []
         found = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self.wrong(key, "a key")
-            elif key.value == "<<" and key.tag.endswith(":merge"):
-                for base in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+            elif key.value == "<<" and not key.style:
+                bases = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                for base in reversed(bases):  # the first of them counts most
                     found += self.entries(base)
             else:
                 found.append((key, value))
@@ -123,7 +136,7 @@ def text(reader: Reader, node: yaml.Node | None) -> Text:
     """Read a scalar as it was written."""
     if node is not None and not isinstance(node, yaml.ScalarNode):
         reader.wrong(node, "string")
-    found = Text(node.value if isinstance(node, yaml.ScalarNode) else "")
+    found = Text(node.value if isinstance(node, yaml.ScalarNode) and not is_null(node) else "")
     found.line = reader.line_of(node) if node else 0
     return found
 
@@ -135,39 +148,39 @@ def text_or(default: str) -> Kind:
 
 def integer(reader: Reader, node: yaml.Node | None) -> Number:
     """Read a whole number; of another the part before the point."""
-    value = 0 if node is None else _plain(node)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or (
-            not abs(value) < 2**63):  # as `.inf` and `.nan` are not
+    value = _scalar(node)
+    if value is None:
+        return Number()
+    if isinstance(value, (bool, str)) or not abs(value) < 2**63:  # as `.inf` and `.nan` are not
         reader.wrong(node, "int")
         return Number()
     number = Number(value)
-    number.written = node.value if node else ""
+    number.written = node.value
     return number
 
 
 def boolean(reader: Reader, node: yaml.Node | None) -> bool:
-    """Read a YAML 1.1 boolean. PyYAML leaves out `y` and `n`, which Go's YAML knows."""
-    if node is None:
-        return False
-    if not node.tag.endswith(":bool") and (
-            getattr(node, "style", "'") or node.value not in ("y", "Y", "n", "N")):
+    """Read a YAML 1.1 boolean."""
+    value = _scalar(node)
+    if value is not None and not isinstance(value, bool):
         reader.wrong(node, "bool")
         return False
-    return node.value.lower() in ("yes", "true", "on", "y")
+    return bool(value)
 
 
 def size(reader: Reader, node: yaml.Node | None) -> Text:
     """Read a number of bytes, with or without a unit."""
     found = text(reader, node)
-    if node is not None and not _SIZE.fullmatch(found):
+    value = _scalar(node)
+    if isinstance(value, (bool, str)) and not _SIZE.fullmatch(found):
         reader.wrong(node, "a size")
     return found
 
 
-def text_or_fields(schema: Schema) -> Kind:
-    """Read a text or a mapping."""
+def or_fields(kind: Kind, schema: Schema) -> Kind:
+    """Read a scalar of this kind or a mapping."""
     return lambda reader, node: (reader.fields([node], schema)
-                                 if isinstance(node, yaml.MappingNode) else text(reader, node))
+                                 if isinstance(node, yaml.MappingNode) else kind(reader, node))
 
 
 def condition(reader: Reader, node: yaml.Node | None) -> Condition:
@@ -176,12 +189,13 @@ def condition(reader: Reader, node: yaml.Node | None) -> Condition:
     What has another form inside is dropped without a word, as in Drone.
     """
     if isinstance(node, yaml.ScalarNode):
-        return Condition((node.value,))
+        return Condition((text(reader, node),))
     if isinstance(node, yaml.SequenceNode):
         return Condition(_scalars(node))
     entries = Reader(reader.first_line).entries(node) if node else []
     lists = {key.value: value for key, value in entries
-             if key.value in ("include", "exclude") and isinstance(value, yaml.SequenceNode)}
+             if key.value in ("include", "exclude")
+             and (isinstance(value, yaml.SequenceNode) or is_null(value))}
     return Condition(*(_scalars(lists[name]) if name in lists else ()
                        for name in ("include", "exclude")), dropped=len(lists) < len(entries))
 
@@ -196,36 +210,30 @@ def variable(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
 
 def setting(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
     """Read a plugin's setting, of any form, as the text of its variable."""
-    value = None if node is None else _plain(node)
-    if isinstance(value, dict) and "from_secret" in value:
-        return Secret(str(value["from_secret"]), reader.line_of(node))
-    return None if value is None else _setting(value)
+    if isinstance(node, yaml.MappingNode):
+        inner = Reader(reader.first_line)
+        found = inner.fields([node], {"from_secret": text})
+        if found.from_secret and not inner.errors:
+            return Secret(found.from_secret, reader.line_of(node))
+    return None if node is None else setting_text(_data(reader, node))
 
 
-def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
-        return ",".join(map(_setting, value))
-    if isinstance(value, (list, dict)):
-        return json.dumps(value, separators=(",", ":"), sort_keys=True, default=str)
-    return str(value)
+def _data(reader: Reader, node: yaml.Node) -> object:
+    """Return a node as plain Python data."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_data(reader, item) for item in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {scalar(key): _data(reader, value) for key, value in reader.entries(node)}
+    return scalar(node)
 
 
-def _is_null(node: yaml.Node) -> bool:
-    return node.tag.endswith(":null")
+def _scalar(node: yaml.Node | None) -> object:
+    """Return what a scalar is; for a list or a mapping a text, which is never right."""
+    return None if node is None else scalar(node) if isinstance(node, yaml.ScalarNode) else "[]"
 
 
-def _plain(node: yaml.Node) -> object:
-    """Return a node as plain Python data; what its tag does not allow is a text."""
-    try:
-        return yaml.SafeLoader("").construct_document(node)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
-        return str(node.value)
-
-
-def _scalars(node: yaml.SequenceNode) -> tuple[str, ...]:
-    return tuple("" if _is_null(item) else item.value
-                 for item in node.value if isinstance(item, yaml.ScalarNode))
+def _scalars(node: yaml.Node) -> tuple[str, ...]:
+    """Return the scalars of a list, which null empties."""
+    items = node.value if isinstance(node, yaml.SequenceNode) else []
+    return tuple("" if is_null(item) else item.value
+                 for item in items if isinstance(item, yaml.ScalarNode))

@@ -11,7 +11,7 @@ from local.drone.fields import ANY, Fields, Reader, Schema
 from local.drone.fields import boolean as BOOLEAN
 from local.drone.fields import condition as CONDITION
 from local.drone.fields import integer as INTEGER
-from local.drone.fields import setting, size as SIZE, text_or, text_or_fields, variable
+from local.drone.fields import or_fields, setting, size as SIZE, text_or, variable
 from local.drone.fields import text as TEXT
 
 WORKSPACE = "/drone/src"
@@ -55,7 +55,7 @@ PIPELINE: Schema = {
     "metadata": {"namespace": TEXT, "annotations": _TEXT_MAP, "labels": _TEXT_MAP},
     "node_name": TEXT, "node_selector": _TEXT_MAP, "service_account_name": TEXT,
     "tolerations": [{"key": TEXT, "operator": TEXT, "effect": TEXT, "value": TEXT,
-                     "toleration_seconds": INTEGER}],
+                     "tolerationseconds": INTEGER}],  # as Drone reads it, whatever it documents
     "dns_config": {"nameservers": TEXTS, "searches": TEXTS,
                    "options": [{"name": TEXT, "value": TEXT}]},
     "host_aliases": [{"ip": TEXT, "hostnames": TEXTS}],
@@ -64,8 +64,9 @@ PIPELINE: Schema = {
 _DOCKER_STEP: Schema = {
     **_STEP, "user": TEXT, "network_mode": TEXT, "dns": TEXTS, "dns_search": TEXTS,
     "extra_hosts": TEXTS, "devices": [{"name": TEXT, "path": TEXT}],
-    "push": text_or_fields({"image": TEXT}),
-    "build": text_or_fields({
+    "ports": [or_fields(INTEGER, {"port": INTEGER, "host": INTEGER, "protocol": TEXT})],
+    "push": or_fields(TEXT, {"image": TEXT}),
+    "build": or_fields(TEXT, {
         "args": _TEXT_MAP, "cache_from": TEXTS, "context": TEXT, "dockerfile": TEXT,
         "image": TEXT, "labels": _TEXT_MAP}),
 }

@@ -211,6 +211,23 @@ def test_services_and_detached_steps_run_in_the_background(lab: Lab) -> None:
     assert lab.build().finished - lab.build().started < 30
 
 
+def test_a_fast_failure_ends_what_runs_beside_it(lab: Lab) -> None:
+    lab.pipeline("""\
+        services:
+        - {name: server, image: x, commands: [sleep 60]}
+        steps:
+        - {name: beside, image: x, commands: [touch begun, sleep 60], depends_on: [clone]}
+        - {name: fails, image: x, failure: fast,
+           commands: ["until test -e begun; do sleep 0.05; done", exit 3]}
+        - {name: later, image: x, commands: [echo never], depends_on: [beside]}
+        """)
+    lab.push_tag("exp-1")
+    assert lab.steps() == {"clone": "success", "server": "killed", "beside": "killed",
+                           "fails": "failure", "later": "skipped"}
+    assert lab.build().status == "killed"
+    assert lab.build().finished - lab.build().started < 30
+
+
 def test_a_working_directory_below_the_workspace(lab: Lab) -> None:
     lab.pipeline("""\
         steps:

@@ -86,6 +86,8 @@ class PipelineRun:
                 name, code = running.pop(future), future.result()
                 if not self._steps.stopped:
                     self._state.finish(name, code, time())
+            if self._state.cancelled and running:
+                self.stop()
 
     def _run_step(self, planned: PlannedStep) -> int:
         name = planned.name

@@ -80,6 +80,7 @@ class PipelineState:
         self.planned = {planned.name: planned for planned in steps}
         self.steps = {planned.name: StepState(planned.name) for planned in steps}
         self.ended = ""  # why nothing more starts: skipped, fast or killed
+        self.cancelled = False  # whether a fast failure ended or skipped other steps
 
     def settle(self) -> list[PlannedStep]:
         """Skip what can no longer run, and return the steps that may start now."""
@@ -101,23 +102,36 @@ class PipelineState:
         self._set(name, status=RUNNING, started=now)
 
     def finish(self, name: str, exit_code: int, now: float) -> None:
-        """Record a step's exit code and what follows from it."""
+        """Record a step's exit code and what follows from it; what was killed stays so."""
+        if self.steps[name].status in FINAL:
+            return
         if self.planned[name].background:
             exit_code = 0
         failed = exit_code not in (0, SKIP_THE_REST)
         self._set(name, status=FAILURE if failed else SUCCESS, exit_code=exit_code, finished=now)
-        if exit_code == SKIP_THE_REST:
+        if exit_code and self.planned[name].failure == "fast":
+            self._fail_fast(now)
+        elif exit_code == SKIP_THE_REST:
             self.ended = SKIPPED
-        elif failed and self.planned[name].failure == "fast":
-            self.ended = "fast"
 
     def kill(self, now: float) -> None:
         """Record that everything was ended: running steps are killed, waiting ones skipped."""
         self.ended = KILLED
+        self._kill_running(now)
+        self.settle()
+
+    def _fail_fast(self, now: float) -> None:
+        """End what runs; where only steps in the background are left, they end as usual."""
+        self.ended = "fast"
+        self.cancelled = not self.only_background_left or PENDING in {
+            state.status for state in self.steps.values()}
+        if self.cancelled:
+            self._kill_running(now)
+
+    def _kill_running(self, now: float) -> None:
         for name, state in self.steps.items():
             if state.status == RUNNING:
                 self._set(name, status=KILLED, exit_code=137, finished=now)
-        self.settle()
 
     @property
     def only_background_left(self) -> bool:
@@ -134,9 +148,9 @@ class PipelineState:
     @property
     def result(self) -> str:
         """The pipeline's status, once every step is final."""
-        if self.ended == KILLED:
+        if self.ended == KILLED or KILLED in {state.status for state in self.steps.values()}:
             return KILLED
-        return FAILURE if self.failed else SUCCESS
+        return FAILURE if self.failed else KILLED if self.cancelled else SUCCESS
 
     def _is_over(self, name: str) -> bool:
         """Say whether what waits for a step may start: one in the background need only run."""

@@ -9,6 +9,8 @@ _LONGEST_LINE = 64 * 1024  # Drone drops the file from a longer line on, without
 _LARGEST_FILE = 1024 * 1024
 _DEEPEST = 100
 _MOST_NODES = 100_000
+_STRICTER = ("second occurrence", "found unexpected ':'", "<document start>",
+             "expected whitespace or line break")  # errors here and not always in Drone
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -32,11 +34,12 @@ def _split(text: str) -> list[tuple[int, list[str]]]:
                             "and Drone ignores the file from there on. Move it into a script")
         if line.startswith("---"):
             documents.append((number + 1, []))
-        elif line.startswith("..."):
+            continue
+        if not documents and text:
+            documents.append((number, []))
+        if line.startswith("..."):
             break
-        else:
-            if not documents:
-                documents.append((number, []))
+        if documents:
             documents[-1][1].append(line)
     return documents
 
@@ -53,23 +56,32 @@ def _parse(lines: list[str], first_line: int) -> yaml.Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {first_line + mark.line}: " if mark else ""
-        raise FileError(f"yaml: {line}{error.problem or error.context}") from error
+        words = f"{line}{error.problem or error.context}"
+        if any(each in words for each in _STRICTER):
+            words += ": not supported on this machine"
+        raise FileError(f"yaml: {words}") from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise FileError(f"yaml: {error}") from error
 
 
 def _refuse_unusual(text: str, first_line: int) -> None:
-    depth = 0
+    flows: list[bool] = []  # of the collections that are open: whether in [] or {}
     for event in yaml.parse(text, Loader=_LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent)
-        depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEEPEST:
-            raise FileError(f"line {first_line + event.start_mark.line}: nested more than "
-                            f"{_DEEPEST} deep: not supported on this machine")
-        tag = getattr(event, "tag", None)
-        if tag:
-            raise FileError(f"line {first_line + event.start_mark.line}: a tag ({tag}): not "
-                            "supported on this machine; remove it")
+        unusual = ""
+        if isinstance(event, yaml.CollectionStartEvent):
+            flows.append(event.flow_style)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            flows.pop()
+        elif isinstance(event, yaml.ScalarEvent) and "?" in event.value and not event.style:
+            if any(flows):
+                unusual = "`?` in [] or {} without quotes (Drone sees the sign of a key)"
+        if len(flows) > _DEEPEST:
+            unusual = f"nested more than {_DEEPEST} deep"
+        elif getattr(event, "tag", None):
+            unusual = f"a tag ({event.tag})"
+        if unusual:
+            raise FileError(f"line {first_line + event.start_mark.line}: {unusual}: not supported "
+                            "on this machine")
 
 
 def _size(node: yaml.Node, sizes: dict[int, float]) -> float:

@@ -108,7 +108,9 @@ class Reader:
             if not isinstance(key, yaml.ScalarNode):
                 self.wrong(key, "a key")
             elif key.value == "<<" and not key.style:
-                bases = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                alias = value.start_mark.index < key.start_mark.index  # which must be a mapping
+                bases = value.value if isinstance(value, yaml.SequenceNode) and not alias else [
+                    value]
                 for base in reversed(bases):  # the first of them counts most
                     found += self.entries(base)
             else:
@@ -151,7 +153,7 @@ def integer(reader: Reader, node: yaml.Node | None) -> Number:
     value = _scalar(node)
     if value is None:
         return Number()
-    if isinstance(value, (bool, str)) or not abs(value) < 2**63:  # as `.inf` and `.nan` are not
+    if not _is_number(value):
         reader.wrong(node, "int")
         return Number()
     number = Number(value)
@@ -172,7 +174,7 @@ def size(reader: Reader, node: yaml.Node | None) -> Text:
     """Read a number of bytes, with or without a unit."""
     found = text(reader, node)
     value = _scalar(node)
-    if isinstance(value, (bool, str)) and not _SIZE.fullmatch(found):
+    if value is not None and not _is_number(value) and not _SIZE.fullmatch(found):
         reader.wrong(node, "a size")
     return found
 
@@ -205,7 +207,7 @@ def variable(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
     if not isinstance(node, yaml.MappingNode):
         return None if node is None else text(reader, node)
     found = reader.fields([node], {"value": text, "from_secret": text})
-    return Secret(found.from_secret, found.line) if found.from_secret else found.value
+    return Secret(found.from_secret, found.line) if found.from_secret.strip() else found.value
 
 
 def setting(reader: Reader, node: yaml.Node | None) -> str | Secret | None:
@@ -225,6 +227,11 @@ def _data(reader: Reader, node: yaml.Node) -> object:
     if isinstance(node, yaml.MappingNode):
         return {scalar(key): _data(reader, value) for key, value in reader.entries(node)}
     return scalar(node)
+
+
+def _is_number(value: object) -> bool:
+    """Say whether it fits into an integer; `.inf` and `.nan` do not."""
+    return not isinstance(value, (bool, str)) and abs(value) < 2**63
 
 
 def _scalar(node: yaml.Node | None) -> object:

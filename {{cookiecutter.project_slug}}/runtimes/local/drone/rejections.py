@@ -34,16 +34,20 @@ def by_server(documents: Sequence[Fields]) -> Problems:
                    "the `---`, or write `kind: pipeline`")
         if not document.kind or document.kind in NOT_PIPELINES:
             continue
-        if document.name in names:
+        if document.kind == "template":
+            yield (document.line, "`kind: template`: not supported on this machine; write the "
+                   "pipeline that it stands for")
+        name = document.name if document.name.line else ""  # no name is none of the others
+        if name in names:
             yield (document.line_of("name"), "linter: duplicate pipeline names: "
                    f"`{document.name}` is above already; give this one another name")
-        names.add(document.name)
+        names.add(name)
         for needed in document.depends_on:
             if needed not in names:
                 yield (needed.line, "linter: invalid or unknown pipeline dependency: "
                        f"`{document.name}` names `{needed}`, which must be a pipeline above it; "
                        "move it up")
-            elif needed == document.name:
+            elif needed == name:
                 yield (needed.line, "linter: pipeline cannot have a dependency on itself: "
                        f"take `{needed}` out of its own depends_on")
         if document.kind == "pipeline" and document.type == "docker":
@@ -149,6 +153,9 @@ def without_trust(pipeline: Fields) -> Problems:
 def here(pipeline: Fields) -> Problems:
     """This machine cannot run it as the cluster does."""
     workspace = pipeline.workspace.path
+    if pipeline.platform.os == "windows":
+        yield (pipeline.platform.os.line,
+               f"`platform.os`: this machine has no PowerShell; {_WAY_OUT}")
     if pipeline.volumes:
         yield (pipeline.line_of("volumes"),
                f"`volumes`: volumes belong to the cluster; {_WAY_OUT}")

@@ -77,7 +77,6 @@ NOT_PIPELINES: dict[str, Schema] = {  # every other kind is one
     "signature": {"kind": TEXT, "hmac": TEXT},
     "registry": {**_HEAD, "data": _TEXT_MAP},
     "cron": {**_HEAD, "spec": {"schedule": TEXT, "branch": TEXT, "deployment": {"target": TEXT}}},
-    "template": {"kind": TEXT},
 }
 
 

@@ -119,9 +119,9 @@ def step_variables(drone: Mapping[str, str], pipeline: Fields, commit: Commit, w
 
 
 def step_environment(step: Fields) -> dict[str, str | Secret]:
-    """Return the variables that a step names: its settings as PLUGIN_…, then its environment."""
+    """Return the variables that a step names: its environment, then its settings as PLUGIN_…."""
     settings = {f"PLUGIN_{name.upper()}": value for name, value in step.settings.items()}
-    return {name: value for name, value in {**settings, **step.environment}.items()
+    return {name: value for name, value in {**step.environment, **settings}.items()
             if value is not None}
 
 

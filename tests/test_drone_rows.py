@@ -188,10 +188,11 @@ def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
 
 def judge_step_log_dash(row: dict) -> str:
     from local.drone.decide import pipeline_to_run
+    from local.drone.variables import step_environment
     from local.process import Processes
     from local.secrets import look_up_secrets, make_mask
     step = pipeline_to_run(row["yaml"], "exp", {}).steps[0]
-    environment, secrets = look_up_secrets(step.environment, row["secrets"])
+    environment, secrets = look_up_secrets(step_environment(step), row["secrets"])
     pieces: list[bytes] = []
     with tempfile.TemporaryDirectory() as folder:
         code = Processes().run(step.commands, Path(folder),

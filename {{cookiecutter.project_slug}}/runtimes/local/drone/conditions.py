@@ -5,7 +5,7 @@ A glob is matched as by doublestar 1.1: `/` separates components, `**` is a whol
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 TRIGGER = ("branch", "event", "action", "ref", "repo", "target", "cron")
@@ -108,8 +108,7 @@ def _match_component(pattern: str, name: str) -> bool:
         first = pattern[0]
         if first == "*":
             rest = pattern[1:]
-            return not rest or any(_quiet(_match_component, rest, name[skip:])
-                                   for skip in range(len(name)))
+            return not rest or any(_quiet(_match_component, rest, end) for end in _ends(name))
         if first == "{":
             return _match_alternatives(pattern, name)
         if first == "[":
@@ -129,6 +128,14 @@ def _match_component(pattern: str, name: str) -> bool:
             return False
         pattern, name = pattern[1:], name[1:]
     return not name and pattern in ("", "*", "**")
+
+
+def _ends(name: str) -> Iterator[str]:
+    """Yield what a `*` may leave of the name: doublestar steps by the bytes of its first character.
+    """
+    written = name.encode(errors="surrogateescape")
+    for start in range(0, len(written), len(name[0].encode(errors="surrogateescape"))):
+        yield written[start:].decode(errors="surrogateescape")
 
 
 def _match_alternatives(pattern: str, name: str) -> bool:

@@ -129,6 +129,8 @@ class _Reader:
 
 def _change_case(value: str, operator: str) -> str:
     """Change each character by itself; what would become two stays, as in Go."""
+    if operator in ("^,", ",^"):
+        return value
     change = str.upper if operator[0] == "^" else str.lower
     count = len(value) if len(operator) == 2 else 1
     return "".join(changed if len(changed := change(each)) == 1 else each

@@ -160,6 +160,8 @@ ERRORS = [
     ("kind: pipeline\nplatform: {arch: vax}\n", "linter: unsupported architecture: vax: "),
     (PIPELINE.replace("pipeline", "Pipeline"), "resource not found: "),
     (PIPELINE.replace("exp", "${DRONE_TAG}", 1), "resource not found: "),
+    ("kind: template\nname: a\n", "`kind: template`: not supported on this machine"),
+    (PIPELINE + "pipeline:\n", "a line `pipeline:` makes Drone read the file as one of"),
     (PIPELINE + "steps: [~]\n", "Linter: detected nil step: "),
     (PIPELINE + "steps: [{image: x}]\n", "Linter: invalid or missing step name: "),
     (PIPELINE + "steps: [{name: %s}]\n" % ("é" * 51),

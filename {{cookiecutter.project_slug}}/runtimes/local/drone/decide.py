@@ -1,7 +1,6 @@
 """From a push to pipelines: what Drone's server and its runner decide, one after the other."""
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from local.drone import rejections
@@ -11,8 +10,6 @@ from local.drone.fields import Fields
 from local.drone.schema import (NOT_PIPELINES, is_kubernetes, read_documents, runner_schema,
                                 server_schema)
 from local.drone.substitution import substitute
-
-_OLD_FILE = re.compile(r"^pipeline:\s*$", re.MULTILINE)
 
 
 def triggered_pipelines(text: str, event: Event) -> list[Fields]:
@@ -27,9 +24,7 @@ def all_pipelines(text: str) -> list[Fields]:
     """Return every pipeline of the file. Raises FileError when Drone rejects the file."""
     documents = read_documents(text, server_schema)
     _raise_first(rejections.by_server(documents))
-    if _OLD_FILE.search(text):
-        raise FileError("a line `pipeline:` makes Drone read the file as one of Drone 0.8: not "
-                        "supported on this machine")
+    _raise_first(rejections.as_old_file(text))
     return [each for each in documents if each.kind not in NOT_PIPELINES]
 
 

@@ -59,6 +59,7 @@ def _errors(text: str) -> rejections.Problems:
     try:
         documents = read_documents(text, server_schema)
         yield from rejections.by_server(documents)
+        yield from rejections.as_old_file(text)
         yield from rejections.never_found(documents)
     except FileError as error:
         yield from _read_errors(str(error))

@@ -4,6 +4,7 @@ machine refuses. Each rule gives lines, Drone's words, and the fix.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -60,6 +61,13 @@ def _bad_platform(platform: Fields) -> Problems:
         if value and value not in known:
             yield (value.line,
                    f"linter: unsupported {what}: {value}: write one of {', '.join(known)}")
+
+
+def as_old_file(text: str) -> Problems:
+    """Drone's server takes a file with this line for one of Drone 0.8, and converts it."""
+    for found in re.finditer(r"^pipeline:\s*$", text, re.MULTILINE):
+        yield (text.count("\n", 0, found.start()) + 1, "a line `pipeline:` makes Drone read the "
+               "file as one of Drone 0.8: not supported on this machine; give it another name")
 
 
 def never_found(documents: Sequence[Fields]) -> Problems:

@@ -96,6 +96,8 @@ RULES = [
      steps("resources: {limits: {cpu: 500}}")),
     ("odd_cpu", PIPELINE + "resources: {requests: {cpu: 4}}", "write `cpu: 4000`",
      PIPELINE + "resources: {requests: {cpu: 4000, memory: 4GiB}}"),
+    ("fast_and_left_out", steps("failure: fast, when: {event: [push]}"), "crashes Drone's",
+     steps("failure: fast, when: {status: [success, failure]}", "when: {event: [push]}")),
     ("ignored_requests", steps("resources: {requests: {cpu: 500}}"), "move it to `resources:",
      PIPELINE + "resources: {requests: {cpu: 500}}"),
     ("sudden_graph", steps("commands: [a]", "commands: [b]", "depends_on: [s1]"), "s0, s1 start",

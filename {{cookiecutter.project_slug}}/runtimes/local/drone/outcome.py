@@ -8,6 +8,7 @@ from local.drone.fields import Fields
 
 CLONE = "clone"
 SKIP_THE_REST = 78  # a step's exit code that ends the pipeline as a success
+FAST = ("fast", "fast-fail", "fail-fast")  # what `failure` says when a failure ends the pipeline
 PENDING, RUNNING = "pending", "running"
 SUCCESS, FAILURE, SKIPPED, KILLED, ERROR = "success", "failure", "skipped", "killed", "error"
 FINAL = (SUCCESS, FAILURE, SKIPPED, KILLED, ERROR)
@@ -68,7 +69,7 @@ def _run_policy(step: Fields) -> str:
 
 
 def _failure(step: Fields) -> str:
-    if step.failure in ("fast", "fast-fail", "fail-fast"):
+    if step.failure in FAST:
         return "fast"
     return "ignore" if step.failure == "ignore" else "fail"
 

@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from local.drone.condition_warnings import (bad_patterns, branch_with_tags, emptied_variables,
                                             matches_everything, matches_nothing, star_and_slash)
 from local.drone.fields import Fields, Schema
+from local.drone.outcome import FAST
 from local.drone.rejections import Problems
 from local.drone.schema import PIPELINE, WORKSPACE
 from local.drone.source import Source, secrets_of
@@ -90,6 +91,14 @@ def sudden_graph(source: Source) -> Problems:
                    "step a `depends_on`, `[clone]` to those that should start at once")
 
 
+def fast_and_left_out(source: Source) -> Problems:
+    """Drone's runner crashes when it leaves out a step that is to fail fast."""
+    for step in source.steps:
+        if step.failure in FAST and step.when.lines.keys() - {"status"}:
+            yield (step.line_of("failure"), f"where its `when` leaves `{step.name}` out, `failure: "
+                   f"{step.failure}` crashes Drone's runner; move one of the two to another step")
+
+
 def unknown_secrets(source: Source) -> Problems:
     """A secret that exists nowhere is an empty variable."""
     if source.secrets is None:
@@ -166,5 +175,5 @@ def uses_python(step: Fields) -> bool:
 WARNINGS: tuple[Callable[[Source], Problems], ...] = (
     unknown_keys, matches_everything, branch_with_tags, bad_patterns,
     star_and_slash, matches_nothing, emptied_variables, odd_cpu, ignored_requests, sudden_graph,
-    unknown_secrets, image_without_tag, differing_images, image_of_other_requirements,
-    missing_paths, exit_code_2)
+    fast_and_left_out, unknown_secrets, image_without_tag, differing_images,
+    image_of_other_requirements, missing_paths, exit_code_2)

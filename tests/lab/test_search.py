@@ -81,6 +81,14 @@ with start_run("quick/main.py", {}):
     print("value", found.best_value)
     print("numbers", found.trials["number"].tolist())
 """
+DIES_UNHEARD = """
+import os, signal
+import lib.search.shared
+def tell(queue, record):  # MLflow has the result by now, and nobody heard of it
+    os.kill(os.getpid(), signal.SIGKILL)
+if os.environ["JOB_COMPLETION_INDEX"] == "1":
+    lib.search.shared.Queue.tell = tell
+"""
 
 
 @pytest.fixture
@@ -243,3 +251,17 @@ def test_processes_share_a_search_that_learns_though_one_is_killed(
     done = Counter(each["tags"]["trial"] for each in trials if each["status"] == "FINISHED")
     assert sorted(map(int, done)) == list(range(24)) and set(done.values()) == {1}
     assert len({each["tags"]["search_process"] for each in trials}) == 3
+
+
+def test_a_result_of_which_nobody_heard_is_not_found_out_again(
+    lab: BakedLab, state: dict[str, str], tmp_path: Path
+) -> None:
+    with postgresql(tmp_path / "postgresql") as storage:
+        first, lost = [run(lab, DIES_UNHEARD + SHARED, "tpe", 12, **state, JOB_COMPLETIONS="2",
+                           JOB_COMPLETION_INDEX=str(index), LAB_SEARCH_STORAGE=storage)
+                       for index in range(2)]
+        assert lost.wait(120) == -signal.SIGKILL
+        assert f"numbers {list(range(12))}" in finished(first)
+    [trials] = trials_of_searches(lab, **state).values()
+    assert sorted(int(each["tags"]["trial"]) for each in trials
+                  if each["status"] == "FINISHED") == list(range(12))

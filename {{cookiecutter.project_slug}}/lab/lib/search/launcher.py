@@ -77,7 +77,7 @@ class Launcher:
                 for each in ended]
 
     def _started(self) -> Iterator[Record]:
-        """Give each trial that waits its run, unless an earlier search has finished it."""
+        """Give each trial that waits its run, unless it has finished already."""
         for record in self._queue.ask():
             if earlier := self._runs.earlier(record):
                 self._end(record, **earlier)
@@ -126,7 +126,7 @@ class Launcher:
 
     def _end(self, record: Record, **came_out: Any) -> None:
         """Let a trial have ended, and show it: in a terminal's one line, else in a line more."""
-        vars(record).update(came_out, ended=int(time.time() * 1000))
+        vars(record).update({"ended": int(time.time() * 1000)} | came_out)
         self._journal.add(record)
         if not self._queue.shared:  # it waits for `_log`: others run what a process lost that died
             self._queue.tell(record)

@@ -169,7 +169,14 @@ class Runs:
         return len(self._journal.ended) >= self._plan.trials
 
     def earlier(self, record: Record) -> dict[str, Any]:
-        """Return what came out of a trial in an earlier search that finished it, if one did."""
+        """Return what came out of a trial that has finished: in an earlier search, or in this one.
+
+        A process that died may have logged what the others had not heard of yet.
+        """
+        if record.attempts > 1:
+            for run in self._trials(f"{self._all} and tags.trial = '{record.number}'"):
+                if run.info.status == FINISHED and "record" in run.data.tags:
+                    return vars(Record.read(run.data.tags["record"]))
         run = self._earlier.get(self._hash(record))
         metrics = run.data.metrics if run else {}
         names = self._plan.metrics or (["value"] if "value" in metrics else list(metrics)[:1])

@@ -112,9 +112,15 @@ class Queue:
                 number = trial.user_attrs["number"]
                 self._trials[number] = trial
                 self.beat()
-                yield Record(number, trial.params if points is None else points[number])
+                yield Record(number, trial.params if points is None else points[number],
+                             attempts=1 + self._lost(number))
             else:  # another process took the last one that waited
                 self._study.tell(trial, state=TrialState.FAIL)
+
+    def _lost(self, number: int) -> int:
+        """Return how often a process has died with this trial."""
+        failed = self._study.get_trials(False, [TrialState.FAIL]) if self.shared else []
+        return sum(each.user_attrs.get("number") == number for each in failed)
 
     def report(self, record: Record, value: float, step: int) -> bool:
         """Take what a trial reports; return whether the pruner stops it."""

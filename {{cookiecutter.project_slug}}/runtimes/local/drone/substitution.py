@@ -187,8 +187,12 @@ def _slice(value: str, position: str, size: str | None) -> str:
         return value
     start, *length = map(int, numbers)
     written = value.encode()
-    if start >= len(written) and not (length and length[0] < 0):
-        return ""
-    if start < 0 or min(length, default=0) < 0:
-        raise SubstitutionError("a negative position or length: not supported on this machine")
-    return (written[start:start + length[0]] if length else written[start:]).decode()
+    if start < 0:  # counted from the end
+        start = max(0, start + len(written))
+    end = start + length[0] if length else len(written)
+    if end >= len(written):
+        return written[start:].decode()
+    if end < start:
+        raise SubstitutionError("a negative length, on which Drone crashes: not supported on this "
+                                "machine")
+    return written[start:end].decode()

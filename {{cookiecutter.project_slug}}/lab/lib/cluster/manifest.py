@@ -42,6 +42,12 @@ git -c advice.detachedHead=false checkout --quiet "$DRONE_COMMIT_SHA" || {
 unset DRONE_NETRC_MACHINE DRONE_NETRC_USERNAME DRONE_NETRC_PASSWORD DRONE_NETRC_FILE
 exec "$@"
 """
+# torchrun takes two pods for one when they have a node's address and, each in a world of its own,
+# the same process number: use up a hundred numbers for each index.
+NUMBERS_APART = """\
+for number in $(seq $((JOB_COMPLETION_INDEX * 100))); do /bin/true; done
+exec "$@"
+"""
 
 
 @dataclass(frozen=True)
@@ -146,7 +152,8 @@ def process_command(job: WideJob, name: str, address: str, words: list[str]) -> 
         return ["python", *words]
     meeting_point = [f"--rdzv-endpoint={address}", "--rdzv-conf=is_host=0"] if address else [
         f"--rdzv-endpoint={name}-0.{name}:{PORT}"]
-    return ["torchrun", f"--nnodes={job.indexes}", f"--nproc-per-node={job.torchrun}",
+    apart = ["/bin/sh", "-c", NUMBERS_APART, "apart"] if job.host_network else []
+    return [*apart, "torchrun", f"--nnodes={job.indexes}", f"--nproc-per-node={job.torchrun}",
             "--rdzv-backend=c10d", *meeting_point, f"--rdzv-id={name}", "--local-addr=$(POD_IP)",
             *words]
 

@@ -3,8 +3,8 @@
 import pytest
 
 from ..config import ConfigError
-from .manifest import (CLONE, Step, WideJob, job_manifest, missing, process_command, read_step,
-                       service_manifest, wide_job)
+from .manifest import (CLONE, NUMBERS_APART, Step, WideJob, job_manifest, missing,
+                       process_command, read_step, service_manifest, wide_job)
 from .status import ending, hindrances, pod_failure
 
 NEW, OLD = (1, 35), (1, 21)
@@ -111,6 +111,9 @@ def test_the_processes_of_a_training_meet_under_a_name() -> None:
         "/drone/src/main.py", "folds=5"]
     nameless = process_command(job, "wide", "10.0.0.7:1234", COMMAND[1:])
     assert nameless[4:6] == ["--rdzv-endpoint=10.0.0.7:1234", "--rdzv-conf=is_host=0"]
+    on_the_node = process_command(WideJob(parallelism=2, torchrun=4, host_network=True), "wide",
+                                  "10.0.0.7:1234", COMMAND[1:])
+    assert on_the_node[2:] == [NUMBERS_APART, "apart", *nameless]
     pod = pod_of(job_manifest(job, STEP, NEW, "wide", command))
     service = service_manifest("wide", "pipelines", "456")
     assert pod["subdomain"] == service["metadata"]["name"] == "wide"

@@ -86,8 +86,9 @@ def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
     "a: &a [x, x]\n" + "".join(f"{name}: &{name} [*{last}, *{last}, *{last}, *{last}, *{last}]\n"
                                for last, name in zip("abcdefghijkl", "bcdefghijklm"))
     + "kind: pipeline\nname: exp\nsteps: [{name: s, image: i, settings: {z: *m}}]\n",
+    f"kind: pipeline\nname: exp\nconcurrency: {{limit: {'9' * 6000}}}\n",
 ], ids=["brackets", "braces", "dashes", "loop", "merge loop", "large", "nul", "surrogate",
-        "control", "laughs"])
+        "control", "laughs", "digits"])
 def test_hostile_files_are_refused_at_once(text: str) -> None:
     from local.drone.decide import all_pipelines
     from local.drone.documents import FileError
@@ -102,6 +103,7 @@ def test_hostile_files_are_refused_at_once(text: str) -> None:
 @given(text=TEXTS | st.text("${}AB#%[]^-b*?/:,\\\n", max_size=20).map("${{A{}".format),
        variables=st.dictionaries(KEYS, TEXTS, max_size=3))
 @example(text="${A#[b-a]}", variables={})
+@example(text="${A:" + "9" * 6000 + "}", variables={})
 def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -> None:
     from local.drone.substitution import SubstitutionError, substitute
     try:

@@ -16,7 +16,8 @@ _SPECIAL = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False),
             **{f"{sign}.{name}": float(f"{sign}inf") for sign in ("", "+", "-")
                for name in ("inf", "Inf", "INF")},
             **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan)}
-_INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|(0|[1-9][0-9]*))")
+_INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|"
+                      r"(0|[1-9][0-9]{0,19}))")
 _BASES = (16, 2, 8, 10)
 _FLOAT = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+][0-9]+)?|\.[0-9]+[eE][0-9]+")
 

@@ -181,11 +181,13 @@ def _replace(value: str, operator: str, old: str, new: str | None) -> str:
 
 def _slice(value: str, position: str, size: str | None) -> str:
     """Cut out by bytes. Raises UnicodeDecodeError where that halves a character."""
-    numbers = [position] if size is None else [position, size]
-    if not all(re.fullmatch(r"[-+]?[0-9]+", each) and -2**63 <= int(each) < 2**63
-               for each in numbers):
+    found = [re.fullmatch(r"([-+]?)0*([0-9]{1,19})", each)
+             for each in ([position] if size is None else [position, size])]
+    if not all(found):
         return value
-    start, *length = map(int, numbers)
+    start, *length = [int(each[1] + each[2]) for each in found]
+    if not all(-2**63 <= each < 2**63 for each in (start, *length)):
+        return value
     written = value.encode()
     if start < 0:  # counted from the end
         start = max(0, start + len(written))

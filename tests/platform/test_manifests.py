@@ -68,10 +68,10 @@ def test_compose_runs_the_same_versions_as_the_cluster() -> None:
     assert len({re.search(r"drone/git:[\w.]+", text).group() for text in texts}) == 1
 
 
-@pytest.mark.parametrize("file", sorted(PLATFORM.iterdir()), ids=lambda file: file.name)
+@pytest.mark.parametrize("file", sorted(  # .env is made by install, and not in git
+    file for file in PLATFORM.iterdir() if file.is_file() and file.name != ".env"),
+    ids=lambda file: file.name)
 def test_no_file_holds_a_password(file: Path) -> None:
-    if file.name == ".env" or file.is_dir():
-        pytest.skip("not in git")
     text = file.read_text(encoding="utf-8")
     assert not re.findall(r"[0-9a-fA-F]{24,}|[A-Za-z0-9+/]{40,}={0,2}(?![\w/])", text)
     given = re.findall(r"(?i)(?:password|passwd|secret|token)[\w-]*['\"]?\s*[:=]\s*(\S+)", text)

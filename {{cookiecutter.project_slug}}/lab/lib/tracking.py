@@ -20,7 +20,7 @@ from typing import Any
 
 from . import store
 from .capture import captured
-from .cluster import own_run, run_wide
+from .cluster import run_of_pod, run_wide
 from .config import flatten
 from .provenance import pinned, run_tags, uncommitted_patch, versions
 from .signals import Interrupted, interruptible
@@ -142,7 +142,7 @@ def start_run(
         raise SystemExit(status)
     with (tempfile.TemporaryDirectory() as folder, _patient(uri), _tags_of_every_run(tags),
           _statuses(), interruptible() as ignore_signals):
-        run = mlflow.start_run(run_name=run_name or process, **own_run(tags))
+        run = mlflow.start_run(run_name=run_name or process, **run_of_pod(tags))
         log, status = Path(folder, "output.log"), FAILED
         try:
             with captured(log):

@@ -4,7 +4,7 @@
 print with their index, waits, and ends as the job ends; the pods run the same `main.py`.
 """
 
-from .runs import own_run
+from .runs import run_of_pod
 from .start import run_wide
 
-__all__ = ["own_run", "run_wide"]
+__all__ = ["run_of_pod", "run_wide"]

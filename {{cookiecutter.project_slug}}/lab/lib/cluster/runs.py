@@ -8,7 +8,7 @@ from .follow import show
 from .manifest import INDEX
 
 
-def own_run(
+def run_of_pod(
     tags: Mapping[str, str], environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
     """Return what `mlflow.start_run` needs for a run with these tags in a pod of a wide job.

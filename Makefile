@@ -14,7 +14,7 @@ demo: $(LAB)
 	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
 	echo "$$ git tag $$tag && git push origin $$tag" && git tag $$tag && git push origin $$tag
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
-	@echo "  python3 $(LAB)/runtimes/local ui"
+	@echo "  python3 $(LAB)/vendor/taglab ui"
 
 $(LAB): | $(VENV)/ready
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
@@ -29,7 +29,7 @@ test-cluster: $(VENV)/ready
 benchmarks: $(VENV)/ready
 	for name in bake push overhead runner search training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
-$(VENV)/ready: requirements.txt
+$(VENV)/ready: requirements.txt $(LAB_REQUIREMENTS)
 	$(PYTHON) -m venv --clear $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	touch $@

@@ -23,5 +23,5 @@ def bake(folder: Path, template: Path = TEMPLATE, *answers: str) -> Path:
 def python_of(lab: Path) -> Path:
     """Return the interpreter of a lab's environment, which is made where it is missing."""
     sys.path.insert(0, str(lab / "runtimes"))
-    from local.environment import ensure_environment
+    from taglab.runner.environment import ensure_environment
     return ensure_environment(lab, print) / "bin" / "python"

@@ -24,10 +24,10 @@ BUILD = """\
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from local.build_run import BuildRun
-from local.builds import Builds
-from local.commands import main
-from local.receive import read_commit
+from taglab.runner.build_run import BuildRun
+from taglab.runner.builds import Builds
+from taglab.cli.main import main
+from taglab.runner.receive import read_commit
 lab, builds = Path(sys.argv[2]), Builds(Path(sys.argv[2]))
 started = time.perf_counter()
 commit = read_commit(lab, "refs/tags/v1", sys.argv[3], "")
@@ -44,7 +44,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         sys.path.insert(0, str(RUNTIMES))
-        from local.remote import make_remote
+        from taglab.runner.remote import make_remote
         self.lab, self.memory = folder / "lab", 0.0
         self.lab.mkdir()
         self._git("init", "-q", "-b", "main")
@@ -98,7 +98,7 @@ def main() -> None:
         log.write_text("".join(f"{number} the loss is 0.{number}, the key is "
                                f"{'hunter22' if number % 100 == 0 else 'elsewhere'}\n"
                                for number in range(LINES)))
-        from local.drone.conditions import Condition
+        from taglab.engines.drone.conditions import Condition
         one, many = bench.commit("true"), bench.commit(*["true"] * (STEPS + 1))
         lines = bench.commit(f"cat {log}")
         seconds = medians({

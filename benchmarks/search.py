@@ -1,4 +1,4 @@
-"""`lib.search` beside a loop, Optuna's MLflow callback and Hydra; and what it keeps of a search.
+"""`taglab.search` beside a loop, Optuna's MLflow callback and Hydra; and what it keeps of a search.
 
     python benchmarks/search.py [rates] [growth] [stopping] [kills]
 """

@@ -1,4 +1,4 @@
-"""`lib.training` beside a loop over tensors, a plain loop with a DataLoader, and Lightning.
+"""`taglab.training` beside a loop over tensors, a plain loop with a DataLoader, and Lightning.
 
     python benchmarks/training.py [rounds]
 """
@@ -21,7 +21,7 @@ cuda = torch.cuda.is_available()
 print(torch.__version__, lightning.__version__, "cuda" if cuda else "cpu",
       torch.cuda.get_device_name() if cuda else f"one thread of {platform.machine()}", sep="|")
 """
-OURS, LIKE_THEIRS = "lib.training", "lib.training, not fused"
+OURS, LIKE_THEIRS = "taglab.training", "taglab.training, not fused"
 # Ours, a rival, and how many times as fast ours is to be at least. The rivals' Adam is as PyTorch
 # makes it by default, not fused; LIKE_THEIRS differs from them in the loop alone.
 TARGETS = [("two-layers", OURS, "plain", 2.0), ("two-layers", LIKE_THEIRS, "plain", 2.0),
@@ -90,7 +90,7 @@ def main() -> None:
                   f"(at least {target:.2f}): {verdict(ratio >= target)}")
         if device == "cuda":
             wide = bench.epochs("wide", device, rounds)
-            single, half = wide["lib.training"], wide["lib.training, bfloat16"]
+            single, half = wide["taglab.training"], wide["taglab.training, bfloat16"]
             print(f"wide, an epoch: float32 {1000 * single:.0f} ms, bfloat16 {1000 * half:.0f} ms, "
                   f"{single / half:.2f} times as fast")
         seconds = bench.metrics(rounds)

@@ -14,12 +14,18 @@ from pathlib import Path
 # What was typed is data here, never source text: tojson escapes every quote and every non-ASCII.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''
 
-ONLY_WITH_PYTORCH = ("lab/processes/pytorch_example",)
+LIBRARY = Path("vendor", "taglab")
+# Folders that an answer leaves out, and the files that the template writes there: what else is in
+# such a folder is its owner's and stays.
+WITHOUT_PYTORCH = {"lab/processes/pytorch_example": (
+    "config.toml", "convnet.py", "main.py", "test_convnet.py")}
+NO_LINKS = ("This copy of the template has lost a symbolic link, as a downloaded zip file does: "
+            "name its git repository to cookiecutter, or clone it with git, and bake from that.")
 MESSAGE = "A new lab"
 COMMIT = f"git init -b main && git add -A && git commit -m '{MESSAGE}'"
 IDENTITY = ("git config --global user.name 'Your Name'",
             "git config --global user.email you@example.com")
-INIT = "python3 runtimes/local init"
+INIT = "python3 vendor/taglab init"
 RUN = ("git tag run-examples-v1", "git push origin run-examples-v1")
 # A user's own settings may run hooks, ignore files of the lab, convert line ends, or guess a name.
 PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "core.excludesFile=/dev/null",
@@ -40,10 +46,20 @@ def name_the_image(drone_file: Path, image: str, tag: str) -> None:
         drone_file.write_text(named, encoding="utf-8")
 
 
-def remove_if_empty(folder: Path) -> None:
-    """Remove a folder whose files were all left out."""
+def leave_out(folder: Path, names: tuple[str, ...]) -> None:
+    """Remove a folder of the template; where its owner has files in it, only the template's."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def finish_library(lab: Path) -> None:
+    """Take bytecode away that was copied along, and write down what was delivered."""
+    from taglab.hashes import write_hashes
+    for cache in sorted((lab / LIBRARY).rglob("__pycache__")):
+        shutil.rmtree(cache)
+    write_hashes(lab / LIBRARY)
 
 
 def reason_against_git(lab: Path) -> str | None:
@@ -59,7 +75,7 @@ def reason_against_git(lab: Path) -> str | None:
 
 def is_ignored(lab: Path, around: Path) -> bool:
     """Say whether the repository `around` leaves the lab's folder alone."""
-    from local.git import GitError, git
+    from taglab.runner.git import GitError, git
     try:
         git("check-ignore", "--quiet", str(lab), cwd=around)
     except GitError:
@@ -72,8 +88,8 @@ def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
 
     Returns what happened and the commands to type next in the lab.
     """
-    from local.git import GitError, git
-    from local.remote import make_remote
+    from taglab.runner.git import GitError, git
+    from taglab.runner.remote import make_remote
     if (lab / ".git").exists():
         return ("The folder was a git repository before, so nothing was committed. Now type:",
                 ("git status", INIT))
@@ -98,7 +114,7 @@ def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
 
 def knows_the_user(lab: Path) -> bool:
     """Say whether git has a name and an address for a commit, without guessing them."""
-    from local.git import GitError, git
+    from taglab.runner.git import GitError, git
     try:
         for person in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
             git(*PLAIN, "var", person, cwd=lab)
@@ -116,10 +132,15 @@ def main() -> int:
     """Finish the lab in the current folder and return an exit status."""
     lab, answers = Path.cwd(), json.loads(ANSWERS)
     sys.dont_write_bytecode = True
-    sys.path.insert(0, str(lab / "runtimes"))
-    from local.environment import requirements_hash
-    for folder in ONLY_WITH_PYTORCH:
-        remove_if_empty(lab / folder)
+    if not (lab / LIBRARY / "__init__.py").exists():
+        print(NO_LINKS, file=sys.stderr)
+        return 1
+    sys.path.insert(0, str(lab / LIBRARY.parent))
+    from taglab.runner.environment import requirements_hash
+    finish_library(lab)
+    if answers["deep_learning"] == "none":
+        for folder, names in WITHOUT_PYTORCH.items():
+            leave_out(lab / folder, names)
     name_the_image(lab / ".drone.yml", answers["runner_image"], requirements_hash(lab))
     if answers["start_git"] == "yes":
         happened, commands = start_git(lab)

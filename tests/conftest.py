@@ -40,11 +40,11 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template as git would give it, without caches."""
     copy = tmp_path_factory.mktemp("template") / "taglab"
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                 "cookiecutter.json", "hooks", LAB, cwd=TEMPLATE)
+                 "cookiecutter.json", "hooks", "src", LAB, cwd=TEMPLATE)
     for name in filter(None, listed.split("\0")):
         if (TEMPLATE / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TEMPLATE / name, copy / name)
+            shutil.copy2(TEMPLATE / name, copy / name, follow_symlinks=False)
     return copy
 
 

@@ -1,7 +1,6 @@
 """Whatever is put into what parses input, it answers or refuses; and what it accepts it keeps."""
 from __future__ import annotations
 
-import importlib.util
 import json
 import time
 
@@ -10,9 +9,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from tests.runner import conftest as runner  # also puts the runner on sys.path
+from taglab import config
 
-CONFIG_FILE = runner.RUNTIMES.parent / "lab" / "lib" / "config.py"
 SLOW_MACHINE = [HealthCheck.too_slow]  # of what makes the inputs; nothing of the runner's
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 SCALARS = st.one_of(st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False),
@@ -22,17 +20,8 @@ YAMLS = st.recursive(st.none() | SCALARS, lambda inner: st.lists(inner, max_size
                      | st.dictionaries(TEXTS, inner, max_size=4), max_leaves=20)
 
 
-@pytest.fixture(scope="module")
-def config():
-    """The lab's lib/config.py, which imports nothing but the standard library."""
-    spec = importlib.util.spec_from_file_location("lab_config", CONFIG_FILE)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @given(defaults=st.dictionaries(KEYS, SCALARS, min_size=1, max_size=5), data=st.data())
-def test_a_parameter_keeps_its_type_or_is_refused(config, defaults, data) -> None:
+def test_a_parameter_keeps_its_type_or_is_refused(defaults, data) -> None:
     key = data.draw(st.sampled_from(sorted(defaults)))
     word = data.draw(SCALARS)
     try:
@@ -48,7 +37,7 @@ def test_a_parameter_keeps_its_type_or_is_refused(config, defaults, data) -> Non
 
 
 @given(defaults=st.dictionaries(KEYS, SCALARS, max_size=5), word=TEXTS)
-def test_any_word_is_a_parameter_or_a_clear_error(config, defaults, word) -> None:
+def test_any_word_is_a_parameter_or_a_clear_error(defaults, word) -> None:
     try:
         config.override(defaults, [word])
     except config.ConfigError as error:
@@ -58,8 +47,8 @@ def test_any_word_is_a_parameter_or_a_clear_error(config, defaults, word) -> Non
 @given(text=st.one_of(TEXTS, st.lists(YAMLS, max_size=3).map(yaml.safe_dump_all)))
 @settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
 def test_any_text_is_read_as_pipelines_or_refused(text: str) -> None:
-    from local.drone.decide import all_pipelines, pipeline_to_run
-    from local.drone.documents import FileError
+    from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
+    from taglab.engines.drone.documents import FileError
     for read in (all_pipelines, lambda text: pipeline_to_run(text, "exp", {})):
         try:
             read(text)
@@ -90,8 +79,8 @@ def test_any_fields_are_read_as_a_pipeline_or_refused(fields: dict) -> None:
 ], ids=["brackets", "braces", "dashes", "loop", "merge loop", "large", "nul", "surrogate",
         "control", "laughs", "digits"])
 def test_hostile_files_are_refused_at_once(text: str) -> None:
-    from local.drone.decide import all_pipelines
-    from local.drone.documents import FileError
+    from taglab.engines.drone.decide import all_pipelines
+    from taglab.engines.drone.documents import FileError
     started = time.process_time()
     try:
         all_pipelines(text)
@@ -105,7 +94,7 @@ def test_hostile_files_are_refused_at_once(text: str) -> None:
 @example(text="${A#[b-a]}", variables={})
 @example(text="${A:" + "9" * 6000 + "}", variables={})
 def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -> None:
-    from local.drone.substitution import SubstitutionError, substitute
+    from taglab.engines.drone.substitution import SubstitutionError, substitute
     try:
         replaced = substitute(text, variables)
     except SubstitutionError as error:
@@ -117,7 +106,7 @@ def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -
 
 @given(pattern=st.text("abc*?[]{},^!-\\/", max_size=12), name=st.text("abc/-", max_size=12))
 def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
-    from local.drone.conditions import BadPattern, Condition, glob_match
+    from taglab.engines.drone.conditions import BadPattern, Condition, glob_match
     try:
         matched = glob_match(pattern, name)
     except BadPattern:
@@ -128,7 +117,7 @@ def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
 
 @given(command=TEXTS)
 def test_a_quoted_command_reads_back(command: str) -> None:
-    from local.drone.script import go_quote
+    from taglab.engines.drone.script import go_quote
     if all(character.isprintable() for character in command):
         assert json.loads(go_quote(command)) == command
     assert "\n" not in go_quote(command)
@@ -137,7 +126,7 @@ def test_a_quoted_command_reads_back(command: str) -> None:
 @given(secrets=st.lists(st.text("ab\n ", max_size=6), max_size=3),
        line=st.text("abc ", max_size=20))
 def test_no_part_of_a_secret_survives(secrets: list[str], line: str) -> None:
-    from local.secrets import make_mask
+    from taglab.runner.secrets import make_mask
     masked = make_mask(secrets)(line.encode()).decode()
     for part in (part.strip() for secret in secrets for part in secret.split("\n")):
         assert len(part) < 2 or part not in masked

@@ -11,7 +11,7 @@ sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
 
 import torch  # noqa: E402
 from convnet import load_digits, make_network, split  # noqa: E402
-from lib.training import accuracy, evaluate, fit, make_repeatable, predict  # noqa: E402
+from taglab.training import accuracy, evaluate, fit, make_repeatable, predict  # noqa: E402
 from lib.viz import plot_confusion_matrix, plot_training_history  # noqa: E402
 from sklearn.metrics import confusion_matrix  # noqa: E402
 from torch.nn.functional import cross_entropy  # noqa: E402

@@ -16,7 +16,7 @@ from time import perf_counter, process_time
 
 import lightning
 import torch
-from lib.training import accuracy, fit
+from taglab.training import accuracy, fit
 from networks import NETWORKS, Case
 from torch import nn
 from torch.nn.functional import cross_entropy
@@ -126,10 +126,10 @@ def with_lightning(case: Case, model: nn.Module, epochs: int) -> None:
                 DataLoader(TensorDataset(*case.validation), 4 * case.batch))
 
 
-LOOPS = {"lib.training": lib_training, "by hand, fused": partial(by_hand, adam=FUSED),
-         "lib.training, not fused": partial(lib_training, adam=NOT_FUSED), "by hand": by_hand,
+LOOPS = {"taglab.training": lib_training, "by hand, fused": partial(by_hand, adam=FUSED),
+         "taglab.training, not fused": partial(lib_training, adam=NOT_FUSED), "by hand": by_hand,
          "plain": plain, "lightning": with_lightning}
-ON_GPU = {"lib.training, bfloat16": partial(lib_training, precision="bfloat16")}
+ON_GPU = {"taglab.training, bfloat16": partial(lib_training, precision="bfloat16")}
 
 
 def seconds(loop, case: Case, epochs: int) -> float:
@@ -153,7 +153,7 @@ def main(name: str, device: str, rounds: int) -> None:
     case = NETWORKS[name](device)
     loops = LOOPS | (ON_GPU if device == "cuda" else {})
     if name == "wide":
-        loops = {loop: loops[loop] for loop in ("lib.training", *ON_GPU)}
+        loops = {loop: loops[loop] for loop in ("taglab.training", *ON_GPU)}
     found: dict[str, list[float]] = {loop: [] for loop in loops}
     for number in range(rounds + 1):
         for loop, train in loops.items():

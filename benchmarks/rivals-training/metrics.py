@@ -3,8 +3,8 @@ import contextlib
 import io
 from time import perf_counter
 
-from lib.tracking import connect
-from lib.training_report import Report
+from taglab.tracking import connect
+from taglab.training.report import Report
 
 import mlflow
 

@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 from time import sleep, time
 
-from lib.search import search
-from lib.tracking import start_run
+from taglab.search import search
+from taglab.tracking import start_run
 
 import mlflow
 from batches import STEPS, TRIALS, WORKERS, step

@@ -20,6 +20,7 @@ import requests
 import yaml
 
 from tests.lab.servers import postgresql
+from tests.tracking.conftest import empty_store, lab_folder, own_store  # noqa: F401  fixtures
 
 TEMPLATE = Path(__file__).parents[2]
 PROCESSES = Path(__file__).with_name("processes")

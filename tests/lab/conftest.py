@@ -17,8 +17,8 @@ AUTHOR = {"GIT_AUTHOR_NAME": "Ann Lee", "GIT_AUTHOR_EMAIL": "ann@lab.example",
           "GIT_CONFIG_GLOBAL": os.devnull}
 RUNS = """
 import json
-from lib.summary import find_runs
-from lib.tracking import experiment_name, open_store
+from taglab.tracking.summary import find_runs
+from taglab.tracking import experiment_name, open_store
 client = open_store()
 print(json.dumps([{
     "id": run.info.run_id, "name": run.info.run_name, "status": run.info.status,
@@ -87,7 +87,7 @@ def lab(request: pytest.FixtureRequest,
         tmp_path_factory: pytest.TempPathFactory) -> Iterator[BakedLab]:
     """A lab of each kind whose examples have run once, as build 1."""
     made = bake(tmp_path_factory.mktemp(request.param), deep_learning=request.param)
-    made.ok("python3 runtimes/local init")
+    made.ok("python3 vendor/taglab init")
     made.first_push = made.push("run-examples-v1")
     made.deep_learning = request.param
     yield made

@@ -1,12 +1,10 @@
 """What a lab gives to a cluster, against the schemas of Kubernetes and the rules of Drone."""
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import SimpleNamespace
@@ -29,12 +27,9 @@ TABLES = {"small": {}, "training": {"parallelism": 2, "torchrun": 4, "gpu": 4},
 
 @pytest.fixture(scope="module")
 def wide() -> SimpleNamespace:
-    """The functions of lib.cluster.manifest, which need no package."""
-    sys.path.insert(0, str(LAB / "lab"))
-    try:
-        module = importlib.import_module("lib.cluster.manifest")
-    finally:
-        sys.path.remove(str(LAB / "lab"))
+    """The functions of taglab.cluster.manifest, which need no package."""
+    from taglab.cluster import manifest as module
+
     step = module.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", [
         {"name": "DRONE_TAG", "value": "exp-1"},
         {"name": "KEY", "valueFrom": {"secretKeyRef": {
@@ -113,8 +108,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_what_the_pages_show_is_right(wide: SimpleNamespace) -> None:
-    sys.path.insert(0, str(LAB / "runtimes"))
-    from local.drone.lint import lint
+    from taglab.engines.drone.lint import lint
 
     (pipeline,) = blocks("moving_to_a_server.md", "yaml")
     found = [each for each in lint(pipeline) if "was not built from" not in each.text]

@@ -18,7 +18,7 @@ from .servers import Server, mlflow_server
 MAIN = """
 import time
 from pathlib import Path
-from lib.tracking import pinned, start_run
+from taglab.tracking import pinned, start_run
 import mlflow
 import numpy as np
 from sklearn.linear_model import LogisticRegression
@@ -43,8 +43,8 @@ with start_run(__file__, {"seed": 1}):
 """
 READ = """
 import json, mlflow
-from lib.summary import find_runs
-from lib.tracking import experiment_name, open_store
+from taglab.tracking.summary import find_runs
+from taglab.tracking import experiment_name, open_store
 client = open_store()
 runs = find_runs(client, experiment_name())
 [parent] = [run for run in runs if not run.data.tags.get("mlflow.parentRunId")]

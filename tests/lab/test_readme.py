@@ -86,7 +86,7 @@ def stop_a_build(lab: BakedLab, commands: list[str]) -> None:
 def run_some_tests(lab: BakedLab, commands: list[str]) -> None:
     """The command must work; that all of them pass is tested elsewhere, and takes minutes."""
     for command in commands:
-        assert " passed" in lab.ok(command, PYTEST_ADDOPTS="lab/lib/test_config.py")
+        assert " passed" in lab.ok(command, PYTEST_ADDOPTS="lab/lib/test_viz.py")
 
 
 def use_a_clone(lab: BakedLab, commands: list[str]) -> None:

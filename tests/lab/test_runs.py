@@ -142,7 +142,7 @@ def test_results_are_found_after_the_lab_was_moved(lab: BakedLab) -> None:
         run = found.runs(tag="run-examples-v1", process="sklearn_example")[0]
         assert "leaderboard.png" in run["artifacts"]
         assert "predictions" in found.ok(
-            "python -c 'import mlflow; from lib.tracking import connect; connect(); "
+            "python -c 'import mlflow; from taglab.tracking import connect; connect(); "
             "model = mlflow.search_logged_models(output_format=\"list\")[0]; "
             "print(\"predictions\", mlflow.pyfunc.load_model(model.model_uri))'")
         assert "moved here" in found.ok("lab builds && pwd")

@@ -23,9 +23,9 @@ KILLS, REPEATS = int(os.environ.get("KILLS", 6)), int(os.environ.get("REPEATS", 
 # Each sweep is a process of its own, forked from one that has imported everything.
 FORKS = """
 import os, random, signal, sys, time
-import git, lib.search.start, mlflow.store.tracking.sqlalchemy_store
-from lib.search import search
-from lib.tracking import start_run
+import git, taglab.search.start, mlflow.store.tracking.sqlalchemy_store
+from taglab.search import search
+from taglab.tracking import start_run
 def forked(sweep):
     pid = os.fork()
     if not pid:
@@ -68,10 +68,10 @@ for repeat in range(int(sys.argv[1])):
 """
 SHARED = """
 import os, sys, time
-import lib.search.shared
-lib.search.shared.BEAT = 1
-from lib.search import search
-from lib.tracking import start_run
+import taglab.search.shared
+taglab.search.shared.BEAT = 1
+from taglab.search import search
+from taglab.tracking import start_run
 def train(x, y):
     time.sleep(0.1)
     return (x - 0.3) ** 2 + y
@@ -83,11 +83,11 @@ with start_run("quick/main.py", {}):
 """
 DIES_UNHEARD = """
 import os, signal
-import lib.search.shared
+import taglab.search.shared
 def tell(queue, record):  # MLflow has the result by now, and nobody heard of it
     os.kill(os.getpid(), signal.SIGKILL)
 if os.environ["JOB_COMPLETION_INDEX"] == "1":
-    lib.search.shared.Queue.tell = tell
+    taglab.search.shared.Queue.tell = tell
 """
 
 
@@ -97,7 +97,7 @@ def state(lab: BakedLab, tmp_path: Path) -> Iterator[dict[str, str]]:
     store = {"LAB_STATE": str(tmp_path / "state"), "MLFLOW_EXPERIMENT_NAME": "test",
              "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     (tmp_path / "state").mkdir()
-    lab.ok("python -c 'from lib.tracking import connect; connect()'", **store)
+    lab.ok("python -c 'from taglab.tracking import connect; connect()'", **store)
     yield store
     end = time.monotonic() + 20
     while left := processes_with(f"LAB_STATE={store['LAB_STATE']}"):

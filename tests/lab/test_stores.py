@@ -8,7 +8,7 @@ from .servers import S3_KEYS, mlflow_server, postgresql, s3_server
 
 LOAD = """
 import mlflow
-from lib.tracking import connect
+from taglab.tracking import connect
 connect()
 [model] = mlflow.search_logged_models(output_format="list")
 print(model.artifact_location, mlflow.sklearn.load_model(model.model_uri))
@@ -30,4 +30,4 @@ def test_a_process_logs_to_postgresql_and_s3(lab: BakedLab, tmp_path: Path) -> N
         # Without the server in between, as on a machine that may reach the database itself.
         team["MLFLOW_TRACKING_URI"] = database
         lab.ok("python lab/processes/sklearn_example/main.py", **team)
-        assert lab.ok("python -m lib.tracking summary", **team).count("sklearn_example") == 2
+        assert lab.ok("python -m taglab.tracking summary", **team).count("sklearn_example") == 2

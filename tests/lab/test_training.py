@@ -26,7 +26,7 @@ import sys
 from functools import partial
 from pathlib import Path
 import torch
-from lib.training import accuracy, evaluate, fit
+from taglab.training import accuracy, evaluate, fit
 from torch.nn.functional import cross_entropy
 
 folder, name = Path(sys.argv[1]), os.environ.get("RANK", "alone")
@@ -58,8 +58,8 @@ FAILING = """
 from functools import partial
 import os
 import torch
-from lib.tracking import start_run
-from lib.training import fit
+from taglab.tracking import start_run
+from taglab.training import fit
 data = torch.ones(64, 2), torch.ones(64, 1)
 def loss(output, target):
     if os.environ["RANK"] == "1":
@@ -72,9 +72,9 @@ with start_run("failing/main.py", {}):
 
 SEARCH = """
 import torch
-from lib.components import combinations, train
-from lib.search import search
-from lib.tracking import start_run
+from taglab.training.components import combinations, train
+from taglab.search import search
+from taglab.tracking import start_run
 
 def data(seed):
     points = torch.randn(60, 2, generator=torch.Generator().manual_seed(seed))
@@ -100,7 +100,7 @@ if __name__ == "__main__":
 def lab(tmp_path_factory: pytest.TempPathFactory) -> BakedLab:
     """A lab whose pytorch_example trains long enough to be killed."""
     made = bake(tmp_path_factory.mktemp("training"))
-    made.ok("python3 runtimes/local init")
+    made.ok("python3 vendor/taglab init")
     config = made.path / "lab/processes/pytorch_example/config.toml"
     config.write_text(config.read_text().replace("epochs = 20", "epochs = 40"))
     made.ok("git commit -qam 'Train longer'")

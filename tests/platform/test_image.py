@@ -17,11 +17,12 @@ import pytest
 from tests.lab.conftest import RUNS, BakedLab, bake
 from tests.runner import conftest  # noqa: F401  puts the runner on sys.path
 
-from local.drone.decide import pipeline_to_run
-from local.drone.script import ENTRYPOINT, step_script
-from local.drone.variables import Commit, Repository, Stage, drone_variables, step_variables
-from local.environment import requirements_lock
-from local.secrets import look_up_secrets
+from taglab.engines.drone.decide import pipeline_to_run
+from taglab.engines.drone.script import ENTRYPOINT, step_script
+from taglab.engines.drone.variables import (
+    Commit, Repository, Stage, drone_variables, step_variables)
+from taglab.runner.environment import requirements_lock
+from taglab.runner.secrets import look_up_secrets
 
 from .engine import BASE, Engine, docker_engine
 
@@ -49,7 +50,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> BakedLab:
     """A lab with one tag, in which `lab image` has been typed; without PyTorch, which is large."""
     made = bake(tmp_path_factory.mktemp("image"), deep_learning="none")
     (made.path / "build").write_text(
-        made.ok(f"{shlex.quote(sys.executable)} runtimes/local image registry.example/team/lab"))
+        made.ok(f"{shlex.quote(sys.executable)} vendor/taglab image registry.example/team/lab"))
     made.ok(f"git add .drone.yml && git commit --quiet --message=Image && git tag {TAG}")
     return made
 
@@ -209,7 +210,7 @@ def test_a_step_runs_its_process(runs: list[dict], lab: BakedLab) -> None:
 
 def test_state_has_a_place(engine: Engine, image: str, clone: str) -> None:
     engine.run(clone, f"--workdir={WORKSPACE}/lab", image, "python", "-c",
-               "from lib.store import state_folder; state_folder().mkdir(parents=True)")
+               "from taglab.tracking.store import state_folder; state_folder().mkdir(parents=True)")
 
 
 def test_figures_need_no_search_for_fonts(engine: Engine, image: str) -> None:
@@ -234,7 +235,7 @@ def test_the_build_sees_the_requirements_alone(engine: Engine, lab: BakedLab,
 def test_a_change_of_code_changes_no_layer(engine: Engine, image: str, build: Build,
                                            changed: Path) -> None:
     for file in ("lab/lib/tracking.py", "README.md", ".drone.yml",
-                 "runtimes/local/requirements.txt"):
+                 "vendor/taglab/runner/requirements.txt"):
         with (changed / file).open("a") as text:
             text.write("# changed\n")
     assert engine.layers(build(changed, "-code")) == engine.layers(image)

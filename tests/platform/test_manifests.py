@@ -9,8 +9,8 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from .conftest import (COMPOSE, KUSTOMIZATION, MANIFESTS, PLATFORM, containers, load, of_kind,
-                       workloads)
+from conftest import (
+    COMPOSE, KUSTOMIZATION, MANIFESTS, PLATFORM, containers, load, of_kind, workloads)
 
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
 VERSIONS = sorted({tuple(map(int, re.findall(r"\d+", folder.name)[:2]))

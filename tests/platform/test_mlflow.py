@@ -16,8 +16,9 @@ from tests.lab.servers import Server, free_port, running
 from tests.runner.conftest import wait_for
 
 from .conftest import COMPOSE
-from .servers import (ADDRESSES, PASSWORDS, answers_probes, container, databases, environment,
-                      probes, psql, replaced, s3_server)
+from servers import (
+    ADDRESSES, PASSWORDS, answers_probes, container, databases, environment, probes, psql,
+    replaced, s3_server)
 
 pytestmark = pytest.mark.xdist_group("platform-servers")
 RUN = """
@@ -58,7 +59,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
     (folder / "lab").mkdir()
     lab = bake(folder / "lab", deep_learning="none")
-    lab.ok("python3 runtimes/local init")
+    lab.ok("python3 vendor/taglab init")
     with databases(folder / "postgres") as database, s3_server(folder / "s3") as s3:
         port = free_port()
         changes = {"postgres:5432": f"127.0.0.1:{database}", "http://s3:9000": s3.uri,

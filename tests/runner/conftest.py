@@ -1,8 +1,7 @@
-"""Fixtures for the local runner: small labs that hold nothing but the runner and a `.drone.yml`."""
+"""Fixtures for the runner: small labs that hold nothing but this library and a `.drone.yml`."""
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -13,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-RUNTIMES = Path(__file__).parents[2] / "{{cookiecutter.project_slug}}" / "runtimes"
-sys.path.insert(0, str(RUNTIMES))
+TEMPLATE = Path(__file__).parents[2]
+SOURCE = TEMPLATE / "src"
+LAB_FOLDER = TEMPLATE / "{{cookiecutter.project_slug}}"
 
 GIT_VARIABLES = {
     "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",
@@ -68,11 +68,11 @@ class Lab:
 
     def lab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the lab command."""
-        return self.run(sys.executable, "runtimes/local", *arguments)
+        return self.run(sys.executable, "vendor/taglab", *arguments)
 
     def build(self, number: int = 1):
         """Return the record of a build."""
-        from local.builds import Builds
+        from taglab.runner.builds import Builds
         return Builds(self.path).load(number)
 
     def steps(self, number: int = 1) -> dict[str, str]:
@@ -84,11 +84,11 @@ class Lab:
 def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
     """Make labs: a git repository with the runner, its local remote and one commit."""
     def make(name: str = "my-lab") -> Lab:
-        from local.remote import make_remote
+        from taglab.runner.remote import make_remote
         lab = Lab(tmp_path / name)
-        shutil.copytree(RUNTIMES / "local", lab.path / "runtimes" / "local",
-                        ignore=shutil.ignore_patterns("__pycache__"))
-        lab.write(".gitignore", ".lab/\n.venv/\n__pycache__/\n")
+        (lab.path / "vendor").mkdir(parents=True)
+        (lab.path / "vendor" / "taglab").symlink_to(SOURCE / "taglab")
+        lab.write(".gitignore", ".lab/\n.venv/\nvendor/\n__pycache__/\n")
         lab.git("init", "-q", "-b", "main")
         lab.git("add", "-A")
         lab.git("commit", "-q", "-m", "First")

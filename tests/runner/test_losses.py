@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import GIT_VARIABLES, PIPELINE, RUNTIMES, WAIT, Lab, wait_for
+from .conftest import GIT_VARIABLES, PIPELINE, SOURCE, WAIT, Lab, wait_for
 from .test_process import is_alive
 
 ECHO = "steps: [{name: a, image: x, commands: [echo $DRONE_TAG.]}]\n"
@@ -88,11 +88,11 @@ def _push_echo(lab: Lab, tag: str) -> str:
 
 
 def test_a_build_that_never_started_is_interrupted(lab: Lab) -> None:
-    from local.builds import Builds
+    from taglab.runner.builds import Builds
     lab.pipeline(ECHO)
     lab.push_tag("exp-1")
-    create = (f"import sys; sys.path.insert(0, {str(RUNTIMES)!r})\nfrom pathlib import Path\n"
-              "from local.builds import Builds\nbuilds = Builds(Path(sys.argv[1]))\n"
+    create = (f"import sys; sys.path.insert(0, {str(SOURCE)!r})\nfrom pathlib import Path\n"
+              "from taglab.runner.builds import Builds\nbuilds = Builds(Path(sys.argv[1]))\n"
               "created = builds.create(builds.load(1).commit, ['exp'], 1e9)\n"
               "print(builds.load(2).status)\n")
     assert lab.run(sys.executable, "-c", create, str(lab.path)).stdout == "pending\n"

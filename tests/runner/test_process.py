@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import RUNTIMES, wait_for
+from .conftest import SOURCE, wait_for
 
 RUN = """\
 import sys, threading, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from local.children import adopt_orphans, end_all_below
-from local.process import Log, Processes
-from local.secrets import make_mask
+from taglab.runner.children import adopt_orphans, end_all_below
+from taglab.runner.process import Log, Processes
+from taglab.runner.secrets import make_mask
 adopt_orphans()
 folder, secrets = Path(sys.argv[2]), sys.argv[3].split(",")
 log, processes = Log(folder / "log"), Processes()
@@ -41,7 +41,7 @@ def run(folder: Path, *commands: str, secrets: str = "") -> tuple[int, int, byte
     It is stopped once there is a file `stop` in the folder.
     """
     (folder / "log").unlink(missing_ok=True)
-    done = subprocess.run([sys.executable, "-c", RUN, str(RUNTIMES), str(folder), secrets,
+    done = subprocess.run([sys.executable, "-c", RUN, str(SOURCE), str(folder), secrets,
                            *commands], capture_output=True, text=True, timeout=120)
     code, memory = done.stdout.split()
     return int(code), int(memory) // 1024, (folder / "log").read_bytes()
@@ -104,7 +104,7 @@ def test_a_stopped_step_dies_with_all_that_hides(started_by: Path) -> None:
 ENDED = """\
 import subprocess, sys, threading
 sys.path.insert(0, sys.argv[1])
-from local.children import end_all_below
+from taglab.runner.children import end_all_below
 with subprocess.Popen(["sleep", "60"], stdout=subprocess.PIPE) as process:
     ending = threading.Thread(target=end_all_below)
     ending.start()
@@ -116,7 +116,7 @@ sys.exit(process.returncode)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_who_waits_for_an_ended_process_learns_that_it_failed() -> None:
-    done = subprocess.run([sys.executable, "-c", ENDED, str(RUNTIMES)], timeout=60)
+    done = subprocess.run([sys.executable, "-c", ENDED, str(SOURCE)], timeout=60)
     assert done.returncode != 0
 
 
@@ -177,7 +177,7 @@ def test_a_log_that_cannot_be_written_stops_no_step(tmp_path: Path) -> None:
     limited = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))\n{RUN}"
     limited += "print(log.failure)\n"
     done = subprocess.run(
-        [sys.executable, "-c", limited, str(RUNTIMES), str(tmp_path), "",
+        [sys.executable, "-c", limited, str(SOURCE), str(tmp_path), "",
          "yes | head -c 5000000", "exit 7"], capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("7\n") and "could not be written: File too large" in done.stdout
     assert os.path.getsize(tmp_path / "log") == 100000

@@ -65,7 +65,7 @@ def test_a_tag_that_is_no_text(lab: Lab) -> None:
     done = subprocess.run([b"git", b"push", b"origin", b"exp-\xff"], cwd=lab.path,
                           env={**os.environ, **GIT_VARIABLES}, capture_output=True)
     assert b"e   x   p   - 377" in done.stderr and lab.build().status == "success"
-    listed = subprocess.run([sys.executable, "runtimes/local", "builds"], cwd=lab.path,
+    listed = subprocess.run([sys.executable, "vendor/taglab", "builds"], cwd=lab.path,
                             capture_output=True)
     assert listed.returncode == 0 and b"exp-" in listed.stdout
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from lib.testing import environment, run_python
+from taglab.testing import environment, run_python
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))

@@ -2,8 +2,8 @@
 
 import os
 
-from lib.config import load_config
-from lib.tracking import start_run
+from taglab.config import load_config
+from taglab.tracking import start_run
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 import time
 
-from lib.config import load_config
-from lib.search import search
-from lib.tracking import start_run
+from taglab.config import load_config
+from taglab.search import search
+from taglab.tracking import start_run
 
 
 def train(x: int) -> dict[str, float]:

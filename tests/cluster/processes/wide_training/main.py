@@ -4,8 +4,8 @@ import os
 from datetime import timedelta
 
 import torch
-from lib.config import load_config
-from lib.tracking import start_run
+from taglab.config import load_config
+from taglab.tracking import start_run
 from torch import distributed
 
 

@@ -3,8 +3,8 @@
     python lab/processes/sklearn_example/main.py [key=value …]
 """
 
-from lib.config import load_config
-from lib.tracking import pinned, start_run
+from taglab.config import load_config
+from taglab.tracking import pinned, start_run
 from lib.viz import plot_confusion_matrix, plot_scores
 
 import mlflow

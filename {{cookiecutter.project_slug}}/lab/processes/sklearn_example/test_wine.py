@@ -3,7 +3,7 @@ from pathlib import Path
 import mlflow
 import numpy as np
 import pytest
-from lib.testing import artifacts, run_python, runs_in, store_in
+from taglab.testing import artifacts, run_python, runs_in, store_in
 
 from .wine import cross_validate, leaderboard, load_wine, make_classifier, split
 

@@ -4,9 +4,9 @@
     python lab/processes/svm_search/main.py parameters=tutorial
 """
 
-from lib.config import load_config
-from lib.search import search
-from lib.tracking import pinned, start_run
+from taglab.config import load_config
+from taglab.search import search
+from taglab.tracking import pinned, start_run
 from lib.viz import plot_confusion_matrix, plot_images
 
 import mlflow

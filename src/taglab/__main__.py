@@ -1,0 +1,47 @@
+"""`python3 vendor/taglab COMMAND`: needs nothing but Python and git; prepares the rest itself."""
+import os
+import sys
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def main():  # type: ignore[no-untyped-def]  # an older Python must get as far as the message
+    """Run COMMAND for a lab, in the runner's own environment, which is made when it is missing.
+
+    The lab is the one whose `vendor/taglab` was typed, else the one that holds the working folder.
+    Its own copy of this library does the work: an installed one hands over to it.
+    """
+    if sys.version_info < (3, 11):
+        sys.exit("A lab needs Python 3.11 or newer, and `python3` is {}.{} ({}). Install a newer "
+                 "one and put it first in PATH.".format(*sys.version_info[:2], sys.executable))
+    if os.path.abspath(sys.path[0]) == PACKAGE:  # or our `config` and `search` would shadow others'
+        sys.path[0] = os.path.dirname(PACKAGE)
+    from pathlib import Path
+
+    from taglab.lab import LIBRARY, NoLab, find_lab
+    from taglab.runner.environment import EnvironmentFailure, ensure_environment
+
+    lab = find_lab(sys.argv[0]) or find_lab(os.getcwd())
+    if lab is None or not (lab / LIBRARY / "__main__.py").exists():
+        raise NoLab(f"error: {lab or os.getcwd()} is not a lab: it does not hold {LIBRARY}. Change "
+                    "to the folder of a lab, or make one with cookiecutter")
+    words = [str(lab / LIBRARY), *sys.argv[1:]]
+    if not (lab / LIBRARY).samefile(PACKAGE):
+        os.execv(sys.executable, [sys.executable, *words])
+    if sys.argv[1:] == ["init"]:
+        from taglab.cli.init import init
+        return init(lab)
+    try:
+        environment = ensure_environment(Path(PACKAGE, "runner"),
+                                         lambda line: print(line, flush=True))
+    except EnvironmentFailure as error:
+        sys.exit(str(error))
+    if not environment.samefile(sys.prefix):
+        python = str(environment / "bin" / "python")
+        os.execv(python, [python, *words])
+    from taglab.cli.main import main as run_command
+    return run_command(lab)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

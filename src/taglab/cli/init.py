@@ -1,0 +1,89 @@
+"""`lab init`: makes what a clone of a lab lacks: the local remote, the environment and `.venv`."""
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import venv
+from pathlib import Path
+
+from taglab.runner.environment import EnvironmentFailure, ensure_environment
+from taglab.runner.git import GitError
+from taglab.runner.remote import make_remote
+
+_LAB_COMMAND = """\
+#!/bin/sh
+exec "$(dirname "$0")/python" "$(dirname "$0")/../../vendor/taglab" "$@"
+"""
+# In `.venv`, whose folder is the lab: right wherever the lab is moved to.
+_PATHS = """\
+\"\"\"Puts the lab's code, and the library that it carries, before all installed packages.\"\"\"
+import os
+import site
+import sys
+
+lab = os.path.dirname(sys.prefix)
+place = sys.path.index(os.path.dirname(__file__))
+sys.path[place:place] = [os.path.join(lab, "lab"), os.path.join(lab, "vendor")]
+site.addsitedir({packages!r})
+"""
+# Finds the interpreter beside the script, wherever the lab has been moved to.
+_RELOCATABLE = b"""#!/bin/sh
+'''exec' "$(dirname -- "$0")/python" "$0" "$@"
+' '''
+"""
+
+
+def init(lab: Path) -> int:
+    """Make `.lab`, the local remote and `.venv` in `lab`, or renew them; returns an exit status."""
+    try:
+        remote = make_remote(lab)
+        environment = ensure_environment(lab, report=lambda line: print(line, flush=True))
+        make_venv(lab, environment)
+    except GitError as error:
+        print(f"{error}\nType: git init -b main && git add -A && git commit -m 'A lab', "
+              "and then this command again.", file=sys.stderr)
+        return 1
+    except EnvironmentFailure as error:
+        print(error, file=sys.stderr)
+        return 1
+    print(f"""The lab is ready. Now you can type:
+  . .venv/bin/activate                            the lab's Python and the lab command
+  git tag run-examples-v1 && git push {remote} run-examples-v1
+  lab ui                                          see the results""")
+    return 0
+
+
+def make_venv(lab: Path, environment: Path) -> None:
+    """Make the thin `.venv`: its packages are those of `environment`."""
+    folder = lab / ".venv"
+    venv.EnvBuilder(symlinks=True, clear=True, prompt=lab.name).create(folder)
+    packages = next((environment / "lib").glob("python*/site-packages"))
+    here = next((folder / "lib").glob("python*/site-packages"))
+    (here / "_lab_paths.py").write_text(_PATHS.format(packages=str(packages)), encoding="utf-8")
+    (here / "lab.pth").write_text("import _lab_paths\n", encoding="utf-8")
+    for script in sorted((environment / "bin").iterdir()):
+        _copy_script(script, folder / "bin" / script.name)
+    command = folder / "bin" / "lab"
+    command.write_text(_LAB_COMMAND, encoding="utf-8")
+    command.chmod(0o755)
+    _unbind_activate(folder)
+
+
+def _copy_script(script: Path, copy: Path) -> None:
+    if copy.exists() or not script.is_file():
+        return
+    first, _, rest = script.read_bytes().partition(b"\n")
+    if first.startswith(b"#!") and b"python" in first:
+        copy.write_bytes(_RELOCATABLE + rest)
+        shutil.copymode(script, copy)
+
+
+def _unbind_activate(folder: Path) -> None:
+    """Let `activate` (bash, zsh) find its folder itself, so that the lab can be moved."""
+    activate = folder / "bin" / "activate"
+    found = '$(cd "$(dirname "${BASH_SOURCE:-$0}")/.." > /dev/null && pwd)'
+    text = activate.read_text(encoding="utf-8")
+    text = re.sub(r"VIRTUAL_ENV=(['\"]?)" + re.escape(str(folder)) + r"\1",
+                  lambda _: f'VIRTUAL_ENV="{found}"', text)
+    activate.write_text(text, encoding="utf-8")

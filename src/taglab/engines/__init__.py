@@ -1,0 +1,1 @@
+"""What CI engines do with a pipeline file, as pure functions."""

@@ -1,0 +1,141 @@
+"""Judge the runs in MLflow by the goals in goals.toml.
+
+    python -m taglab.goals
+
+In a build, the runs of that build are judged; else the newest finished run of each process.
+"""
+
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
+from mlflow.entities import Run
+
+from taglab.ci import read_build
+from taglab.lab import lab_root
+from taglab.tracking.connection import experiment_name, open_store
+from taglab.tracking.summary import PARENT, find_runs
+
+FAILED, WRONG_USAGE = 1, 3
+KEYS = {"process": str, "metric": str, "at_least": (int, float), "at_most": (int, float)}
+
+
+class GoalsError(ValueError):
+    """A goals.toml that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A bound on one metric of one process."""
+
+    process: str
+    metric: str
+    bound: float
+    at_least: bool
+
+    def __str__(self) -> str:
+        side = "at least" if self.at_least else "at most"
+        return f"{self.process}: {self.metric} {side} {self.bound:g}"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a goal: met is None when there is no run to judge."""
+
+    goal: Goal
+    met: bool | None
+    reason: str
+
+    def __str__(self) -> str:
+        word = {True: "met", False: "MISSED", None: "NO RUN"}[self.met]
+        return f"{word:<7} {self.goal}; {self.reason}"
+
+
+def read_goals(path: Path | None = None) -> list[Goal]:
+    """Return the goals of a file, by default the lab's goals/goals.toml.
+
+    Raises GoalsError, which says what is wrong with the file.
+    """
+    path = path or lab_root() / "goals" / "goals.toml"
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise GoalsError(f"cannot read {path}: {error}") from None
+    goals = tables.pop("goal", [])
+    if tables or not isinstance(goals, list) or not goals:
+        raise GoalsError(f"{path} must hold [[goal]] tables and nothing else")
+    return [_goal(table, f"{path}: goal {number}") for number, table in enumerate(goals, 1)]
+
+
+def _goal(table: Any, where: str) -> Goal:
+    """Return one checked goal."""
+    if not isinstance(table, dict):
+        raise GoalsError(f"{where} must be a table")
+    for key, value in table.items():
+        if key not in KEYS:
+            raise GoalsError(f"{where}: unknown key {key!r}; known are {', '.join(KEYS)}")
+        if not isinstance(value, KEYS[key]) or isinstance(value, bool):
+            raise GoalsError(f"{where}: {key} must not be {value!r}")
+    if "process" not in table or "metric" not in table:
+        raise GoalsError(f"{where} needs process and metric")
+    if ("at_least" in table) == ("at_most" in table):
+        raise GoalsError(f"{where} needs at_least or at_most, one of them")
+    at_least = "at_least" in table
+    return Goal(table["process"], table["metric"],
+                float(table["at_least" if at_least else "at_most"]), at_least)
+
+
+def judge(goal: Goal, run: Run | None) -> Verdict:
+    """Return whether a run meets a goal, and what to do when there is none."""
+    if run is None:
+        tag = f"{goal.process.replace('_', '-')}-v1"
+        return Verdict(goal, None, f"make one: git tag {tag} && git push origin {tag}")
+    named = f"run {run.info.run_name} {run.info.run_id}"
+    value = run.data.metrics.get(goal.metric)
+    if value is None:
+        known = ", ".join(sorted(run.data.metrics)) or "none"
+        return Verdict(goal, False, f"{named} has no such metric; it has {known}")
+    met = value >= goal.bound if goal.at_least else value <= goal.bound
+    reason = f"{named} has {value:.6g}"
+    # Written so that a metric that is not a number misses.
+    return Verdict(goal, met, reason if met else
+                   f"{reason}, {abs(value - goal.bound):.3g} {'less' if goal.at_least else 'more'}"
+                   f" than the goal")
+
+
+def finished_runs(build: str) -> dict[str, Run]:
+    """Return the newest finished run of each process, of one build or of all."""
+    client = open_store()
+    if client is None:
+        return {}
+    condition = "attributes.status = 'FINISHED'"
+    if build:
+        condition += f" and tags.build = '{build}'"
+    runs = find_runs(client, experiment_name(), condition)
+    return {run.data.tags.get("process", ""): run for run in runs if PARENT not in run.data.tags}
+
+
+def verdicts(goals: list[Goal], build: str = "") -> list[Verdict]:
+    """Return the verdict on each goal."""
+    runs = finished_runs(build)
+    return [judge(goal, runs.get(goal.process)) for goal in goals]
+
+
+def main() -> int:
+    """Print a verdict on each goal and return an exit status."""
+    build = read_build().number
+    try:
+        goals = read_goals()
+    except GoalsError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    results = verdicts(goals, build)
+    judged = [verdict for verdict in results if verdict.met is not None]
+    if build and judged:
+        # A build of one process is not judged by the goals of the others.
+        results = judged
+    print(*results, sep="\n")
+    return 0 if all(verdict.met for verdict in results) else FAILED

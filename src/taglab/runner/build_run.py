@@ -1,0 +1,221 @@
+"""Runs a build: its environment, its pipelines in their order, and the summary at the end."""
+from __future__ import annotations
+
+import platform
+import shutil
+import signal
+import threading
+import traceback
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+from time import sleep, time
+from typing import TextIO
+
+from taglab.engines.drone.conditions import Event
+from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
+from taglab.engines.drone.documents import FileError
+from taglab.engines.drone.fields import Fields
+from taglab.engines.drone.outcome import (
+    ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, build_status)
+from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
+from taglab.errors import LabError
+from taglab.runner.builds import Build, Builds, PipelineRecord
+from taglab.runner.children import end_all_below
+from taglab.runner.environment import ensure_environment
+from taglab.runner.git import git
+from taglab.runner.library import ask_library
+from taglab.runner.pipeline_run import PipelineRun, Surroundings
+from taglab.runner.process import Log
+from taglab.runner.remote import REPOSITORY
+from taglab.runner.secrets import read_secrets
+from taglab.runner.settings import machine_variables, read_settings
+from taglab.runner.tables import step_table
+from taglab.runner.workspace import write_requirements
+
+
+def repository(lab: Path) -> Repository:
+    """Return the lab's local repository in Drone's words."""
+    bare = f"file://{lab / REPOSITORY}"
+    return Repository("local", lab.name, "main", f"file://{lab}", bare, bare)
+
+
+def drone_event(commit: Commit, lab: Path) -> Event:
+    """Return what was pushed, as `trigger` and `when` see it."""
+    where = repository(lab)
+    return Event(commit.event, commit.ref, commit.action, commit.branch, repo=where.slug,
+                 instance=where.host)
+
+
+def drone_file(lab: Path, commit: Commit) -> str:
+    """Return the text of the commit's `.drone.yml`. Raises GitError when it has none."""
+    return git("show", f"{commit.sha}:.drone.yml", cwd=lab / REPOSITORY)
+
+
+class BuildRun:
+    """One build while it runs."""
+
+    def __init__(self, lab: Path, build: Build) -> None:
+        self.lab, self.build = lab, build
+        self.builds = Builds(lab)
+        self.folder = self.builds.folder(build.number)
+        self.log = Log(self.builds.log(build.number))
+        self.settings = read_settings(lab)
+        self._runs: list[PipelineRun] = []
+        self._cancelled = False
+        self._environment: Path | None = None
+        self._lock = threading.Lock()
+
+    def run(self, hold: TextIO) -> Build:
+        """Run everything and return the build as it ended; `hold` is the file that holds it."""
+        signal.signal(signal.SIGTERM,
+                      lambda *_: threading.Thread(target=self.cancel).start())
+        with self.builds.held(self.build.number, hold):
+            self.builds.wait_for_turn(self.build.number, lambda: self._cancelled)
+            self._update(status=RUNNING, started=time())
+            self.log.say(f"build {self.build.number} · {self.build.name} · "
+                         f"{self.build.commit.sha[:7]}")
+            try:
+                self._prepare_environment()
+                self._run_pipelines(drone_file(self.lab, self.build.commit))
+                status, error = build_status([each.status for each in self.build.pipelines]), ""
+            except (LabError, OSError) as failure:
+                self.log.say(f"error: {failure}")
+                status, error = ERROR, str(failure)
+            except Exception as failure:  # a mistake of the runner's own must not lose the build
+                self.log.say(traceback.format_exc())
+                status, error = ERROR, f"the runner failed: {failure!r}"
+            if status == SUCCESS and self.log.failure:
+                status, error = ERROR, self.log.failure
+            if self._cancelled:
+                status, error = KILLED, ""
+            self._skip_the_rest()
+            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self.log.say()
+            self.log.say(step_table(replace(self.build, status=status, finished=time())))
+            self._report_runs(status)
+            self._update(status=status, error=error, finished=time())
+        return self.build
+
+    def cancel(self) -> None:
+        """End all that runs and let nothing else start."""
+        with self._lock:
+            self._cancelled = True
+            runs = list(self._runs)
+        for run in runs:
+            run.stop()
+        if not runs:
+            end_all_below()  # pip, which is making the environment
+
+    def _skip_the_rest(self) -> None:
+        """Record as skipped the pipelines that an error kept from starting."""
+        for record in self.build.pipelines:
+            if record.status not in FINAL:
+                self._record(replace(record, status=SKIPPED))
+
+    def _prepare_environment(self) -> None:
+        if write_requirements(self.lab, self.build.commit.sha, self.folder):
+            self._environment = ensure_environment(
+                self.folder, lambda line: self.log.say(line, "environment"))
+
+    def _run_pipelines(self, text: str) -> None:
+        waiting = {record.name: record for record in self.build.pipelines}
+        waits_for = _dependencies(all_pipelines(text), set(waiting))
+        running: dict[Future, str] = {}
+        with ThreadPoolExecutor(len(waiting)) as pool:
+            while waiting or running:
+                busy = {*waiting, *running.values()}
+                for name in [name for name in waiting if not waits_for[name] & busy]:
+                    running[pool.submit(self._run_pipeline, text, waiting.pop(name))] = name
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    del running[future]
+                    future.result()
+
+    def _run_pipeline(self, text: str, record: PipelineRecord) -> None:
+        started = time()
+        number = [each.name for each in self.build.pipelines].index(record.name) + 1
+        stage = Stage(record.name, number, self.build.number, self.build.parent, "@hook",
+                      platform.node(), int(self.build.created), int(started))
+        variables = drone_variables(repository(self.lab), self.build.commit, stage, int(started))
+        record = replace(record, status=RUNNING, started=started)
+        try:
+            pipeline = pipeline_to_run(text, record.name, variables)
+            so_far = build_status([each.status for each in self.build.pipelines])
+            if pipeline.depends_on and not pipeline.trigger.status.match_status(
+                    SUCCESS if so_far == SUCCESS else FAILURE):
+                self._record(replace(record, status=SKIPPED))
+                return
+            self._wait_for_concurrency(pipeline)
+            record = replace(record, started=time())
+            self._record(record)
+            run = PipelineRun(self._surroundings(), pipeline, variables,
+                              self.folder / "work" / str(number),
+                              lambda steps: self._record(replace(record, steps=steps)))
+            with self._lock:
+                self._runs.append(run)
+            if self._cancelled:
+                run.stop()
+            status, error = run.run(), ""
+        except FileError as failure:
+            status, error = ERROR, str(failure)
+            self.log.say(f"error: pipeline {record.name}: {failure}")
+        steps = next(each.steps for each in self.build.pipelines if each.name == record.name)
+        self._record(replace(record, status=status, error=error, steps=steps, finished=time()))
+
+    def _wait_for_concurrency(self, pipeline: Fields) -> None:
+        """Return when fewer than `limit` earlier builds have this pipeline unfinished."""
+        while pipeline.concurrency.limit and not self._cancelled:
+            unfinished = [each for build in self.builds.unfinished_before(self.build.number)
+                          for each in build.pipelines
+                          if each.name == pipeline.name and each.status not in FINAL]
+            if len(unfinished) < pipeline.concurrency.limit:
+                return
+            sleep(0.2)
+
+    def _machine_variables(self) -> dict[str, str]:
+        return machine_variables(self.settings, self.lab, self.folder, self._environment)
+
+    def _surroundings(self) -> Surroundings:
+        return Surroundings(
+            self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
+            read_secrets(self.lab), self._machine_variables(), self.log,
+            60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1)
+
+    def _record(self, record: PipelineRecord) -> None:
+        with self._lock:
+            self.build = replace(self.build, pipelines=tuple(
+                record if each.name == record.name else each for each in self.build.pipelines))
+            self._save()
+
+    def _update(self, **changes: object) -> None:
+        with self._lock:
+            self.build = replace(self.build, **changes)
+            self._save()
+
+    def _save(self) -> None:
+        try:
+            self.builds.save(self.build)
+        except OSError as error:  # a full disk: what runs goes on, and the next time may do
+            self.log.say(f"warning: how the build stands could not be recorded: {error.strerror}")
+
+    def _report_runs(self, status: str) -> None:
+        """Let the lab say which MLflow runs the build made, or end those of a killed build."""
+        done = self._environment and ask_library(
+            self.lab, self.build.commit.sha, self.folder, self._environment / "bin" / "python",
+            self._machine_variables(), "kill" if status == KILLED else "summary",
+            self.build.number)
+        if done:
+            problem = (done.stderr.strip() or "no reason given").splitlines()[-1]
+            self.log.say()
+            self.log.say(done.stdout.rstrip() if done.returncode == 0 else
+                         f"no summary of the runs: {problem}")
+
+
+def _dependencies(pipelines: list[Fields], matched: set[str]) -> dict[str, set[str]]:
+    """Return what each pipeline waits for; one that is not matched hands on what it waits for."""
+    waits_for: dict[str, set[str]] = {}
+    for pipeline in pipelines:
+        waits_for[pipeline.name] = set().union(
+            *({name} if name in matched else waits_for[name] for name in pipeline.depends_on))
+    return waits_for

@@ -1,0 +1,45 @@
+"""Ends what a runner left when it died: its processes, its files, its MLflow runs, its record."""
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from taglab.engines.drone.outcome import FINAL
+from taglab.runner.builds import INTERRUPTED, Builds, interrupted
+from taglab.runner.children import end_all_with
+from taglab.runner.environment import environment_path
+from taglab.runner.library import ask_library
+from taglab.runner.settings import machine_variables, read_settings
+
+
+def end_interrupted(lab: Path) -> None:
+    """Record as `error: interrupted` each build that nothing works on any more."""
+    builds = Builds(lab)
+    for number in builds.numbers():
+        build = builds.recorded(number)
+        if build and build.status not in FINAL and not builds.is_held(number):
+            try:
+                _end(builds, number)
+            except OSError:  # a full disk: the next command tries again
+                pass
+
+
+def _end(builds: Builds, number: int) -> None:
+    with builds.held(number):
+        build = builds.recorded(number)
+        if build is None or build.status in FINAL:  # it ended, or another command was faster
+            return
+        folder = builds.folder(number)
+        build = interrupted(build, builds.log(number))
+        end_all_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
+        shutil.rmtree(folder / "work", ignore_errors=True)
+        if (folder / "requirements.txt").exists():
+            environment = environment_path(folder)
+            if (environment / "ready").exists():
+                variables = machine_variables(read_settings(builds.lab), builds.lab, folder,
+                                              environment)
+                ask_library(builds.lab, build.commit.sha, folder, environment / "bin" / "python",
+                            variables, "kill", number)
+        builds.save(build)
+        with builds.log(number).open("a", encoding="utf-8") as log:
+            print(f"error: {INTERRUPTED}", file=log)

@@ -1,0 +1,124 @@
+"""Runs one pipeline: a workspace, its steps in their order, and how each of them ended."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Timer
+from time import time
+
+from taglab.engines.drone.conditions import Event
+from taglab.engines.drone.fields import Fields
+from taglab.engines.drone.outcome import PipelineState, PlannedStep, StepState, plan
+from taglab.engines.drone.variables import Commit, step_environment, step_variables
+from taglab.runner.git import GitError
+from taglab.runner.process import Log, Processes
+from taglab.runner.secrets import look_up_secrets, make_mask
+from taglab.runner.workspace import clone, reroot
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the steps of a build share."""
+
+    lab: Path
+    commit: Commit
+    event: Event
+    secrets: Mapping[str, str]
+    machine: Mapping[str, str]
+    log: Log
+    timeout: float  # seconds that a pipeline may take
+    show_pipeline: bool  # in the log, where a build has more than one
+
+
+class PipelineRun:
+    """One pipeline while it runs in `folder`, which is new and empty."""
+
+    def __init__(self, around: Surroundings, pipeline: Fields, variables: Mapping[str, str],
+                 folder: Path, record: Callable[[tuple[StepState, ...]], None]) -> None:
+        self._around, self._pipeline, self._variables = around, pipeline, variables
+        self._home, self._workspace = folder / "home", folder / "src"
+        self._record = record
+        self._state = PipelineState(plan(pipeline, around.event))
+        self._steps, self._background = Processes(), Processes()
+
+    def run(self) -> str:
+        """Run the steps and return the pipeline's status."""
+        self._workspace.mkdir(parents=True)
+        timer = Timer(self._around.timeout, self._time_out)
+        timer.start()
+        with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
+            try:
+                self._run_steps(pool)
+            finally:
+                timer.cancel()
+                self.stop()  # nothing may go on after a failure of the runner's own
+        return self._state.result
+
+    def stop(self) -> None:
+        """End the running steps and their children; the pipeline ends as killed."""
+        self._steps.stop()
+        self._background.stop()
+
+    def _time_out(self) -> None:
+        self._around.log.say(f"pipeline {self._pipeline.name}: killed after "
+                             f"{self._around.timeout / 60:g} minutes. For more, "
+                             "write timeout_minutes below [limits] in runtimes/machine.toml")
+        self.stop()
+
+    def _run_steps(self, pool: ThreadPoolExecutor) -> None:
+        running: dict[Future, str] = {}
+        while True:
+            if self._steps.stopped:
+                self._state.kill(time())
+            while ready := self._state.settle():  # again, for what waits for a background step
+                for planned in ready:
+                    self._state.start(planned.name, time())
+                    running[pool.submit(self._run_step, planned)] = planned.name
+            self._record(tuple(self._state.steps.values()))
+            if not running:
+                return
+            if self._state.only_background_left:
+                self._background.stop()
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                name, code = running.pop(future), future.result()
+                if not self._steps.stopped:
+                    self._state.finish(name, code, time())
+            if self._state.cancelled and running:
+                self.stop()
+
+    def _run_step(self, planned: PlannedStep) -> int:
+        name = planned.name
+        shown = f"{self._pipeline.name}/{name}" if self._around.show_pipeline else name
+        if planned.step is None:
+            return self._clone(shown)
+        environment, secrets = look_up_secrets(step_environment(planned.step), self._around.secrets)
+        home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
+        home.mkdir(parents=True, mode=0o700)
+        below = Path(planned.step.working_dir or self._pipeline.workspace.path)
+        folder = self._workspace / below.relative_to(self._pipeline.workspace.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        processes = self._background if planned.background else self._steps
+        return processes.run(
+            planned.step.commands, folder, self._step_variables(environment, home, name),
+            lambda lines: self._around.log.write(shown, lines), make_mask(secrets))
+
+    def _clone(self, shown: str) -> int:
+        commit = self._around.commit
+        try:
+            clone(self._around.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
+        except GitError as error:
+            self._around.log.say(str(error), shown)
+            return 128
+        self._around.log.say(f"{commit.ref} is commit {commit.sha}", shown)
+        return 0
+
+    def _step_variables(self, environment: Mapping[str, str], home: Path,
+                        name: str) -> dict[str, str]:
+        variables = step_variables(self._variables, self._pipeline, self._around.commit,
+                                   self._pipeline.workspace.path, environment)
+        return {"HOME": str(home),
+                **reroot(variables, self._pipeline.workspace.path, str(self._workspace)),
+                "DRONE_STEP_NAME": name, **self._around.machine}

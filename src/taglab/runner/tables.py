@@ -1,0 +1,102 @@
+"""What a person reads of builds and environments: tables, in colour on a terminal."""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import click
+
+from taglab.engines.drone.lint import Finding
+from taglab.engines.drone.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
+from taglab.runner.builds import Build, PipelineRecord
+from taglab.runner.environment import Environment
+
+Row = tuple[str, ...]
+_COLOURS = {SUCCESS: "green", FAILURE: "red", ERROR: "red", KILLED: "red", RUNNING: "yellow"}
+
+
+def step_table(build: Build) -> str:
+    """Return a table of a build's pipelines and steps: how each ended and how long it took."""
+    rows: list[Row] = []
+    for pipeline in build.pipelines:
+        rows.append((pipeline.name, pipeline.status, _seconds(pipeline.started, pipeline.finished)))
+        rows += [(f"  {step.name}", _status(step.status, step.exit_code),
+                  _seconds(step.started, step.finished)) for step in pipeline.steps]
+    rows.append((f"build {build.number}", build.status, _seconds(build.started, build.finished)))
+    return click.unstyle(table(rows))
+
+
+def build_table(builds: Iterable[Build], now: float) -> str:
+    """Return a table of builds in the order given."""
+    rows: list[Row] = [("build", "status", "tag or branch", "commit", "pushed", "took")]
+    for build in builds:
+        error = f": {_first_line(build.error)}" if build.error else ""
+        rows.append((str(build.number), build.status + error, build.name, build.commit.sha[:7],
+                     _day(build.created), _took(build, now)))
+    return table(rows)
+
+
+def status_table(builds: Iterable[Build], now: float) -> str:
+    """Return a table of what runs or waits, and of the last end of each other pipeline."""
+    last: dict[str, tuple[Build, PipelineRecord]] = {}
+    unfinished: list[tuple[Build, PipelineRecord]] = []
+    for build in builds:
+        for pipeline in build.pipelines:
+            if build.status in FINAL:
+                last[pipeline.name] = build, pipeline
+            else:
+                unfinished.append((build, pipeline))
+    if not last and not unfinished:
+        return ""
+    rows: list[Row] = [("pipeline", "status", "step", "build", "tag or branch", "took")]
+    for build, pipeline in [*unfinished, *last.values()]:
+        steps = [step.name for step in pipeline.steps if step.status in (RUNNING, FAILURE, KILLED)]
+        rows.append((pipeline.name, pipeline.status, ", ".join(steps), str(build.number),
+                     build.name, _took(build, now)))
+    return table(rows)
+
+
+def environment_table(environments: Iterable[Environment], now: float) -> str:
+    """Return a table of environments in the order given."""
+    rows: list[Row] = [("environment", "size", "last used")]
+    rows += [(each.name, f"{each.size / 1e6:.0f} MB", _day(each.used)) for each in environments]
+    return table(rows)
+
+
+def findings_text(findings: Iterable[Finding]) -> str:
+    """Return a line for each finding, as compilers write them."""
+    return "\n".join(f".drone.yml:{each.line}: "
+                     + click.style(each.level, fg="red" if each.level == "error" else "yellow")
+                     + f": {each.text}" for each in findings)
+
+
+def table(rows: list[Row]) -> str:
+    """Return rows as text in columns; words that say how something ended have a colour."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "\n".join("  ".join(_cell(text, width) for text, width in zip(row, widths)).rstrip()
+                     for row in rows)
+
+
+def _cell(text: str, width: int) -> str:
+    colour = _COLOURS.get(text.partition(" ")[0].rstrip(":"))
+    return (click.style(text, fg=colour) if colour else text) + " " * (width - len(text))
+
+
+def _status(status: str, exit_code: int) -> str:
+    return f"{status} (exit code {exit_code})" if exit_code else status
+
+
+def _took(build: Build, now: float) -> str:
+    return _seconds(build.started, build.finished if build.status in FINAL else now)
+
+
+def _seconds(started: float, finished: float) -> str:
+    return f"{finished - started:.1f} s" if started and finished else ""
+
+
+def _day(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M}"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0][:60]

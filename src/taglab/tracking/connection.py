@@ -1,0 +1,84 @@
+"""Where results go: the tracking server or SQLite file, and the experiment in it."""
+
+import logging
+import os
+import tomllib
+from collections.abc import Mapping
+
+from taglab.lab import lab_root
+from taglab.tracking.quick_mlflow import mlflow, without_garbage_collection
+from taglab.tracking import store
+
+
+class NoServer(SystemExit):
+    """The tracking server does not answer; the message says what to do."""
+
+
+def tracking_uri(environment: Mapping[str, str] = os.environ) -> str:
+    """Return where results go: the environment's address, else the lab's own SQLite file."""
+    uri = environment.get("MLFLOW_TRACKING_URI") or environment.get("MLFLOW_URL")
+    database = store.sqlite_file(uri) if uri else lab_root(environment=environment) / "mlflow.db"
+    return store.sqlite_uri(database) if database else uri
+
+
+def experiment_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the MLflow experiment: the environment's, else the lab's name."""
+    if name := environment.get("MLFLOW_EXPERIMENT_NAME") or environment.get("MLFLOW_EXPERIMENT"):
+        return name
+    project = lab_root(environment=environment) / "pyproject.toml"
+    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"]
+
+
+def connect() -> str:
+    """Point MLflow at the lab's store and experiment, made if need be, and return the address.
+
+    A notebook calls it once; a process need not, since `start_run` does.
+    """
+    uri, name = tracking_uri(), experiment_name()
+    # With MLflow's own numbers a server that is away stops a training loop for four minutes. The
+    # pods of a job start all at once: a server that lets them wait is busy, not away.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the outbox tries again
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if "JOB_NAME" in os.environ else "5")
+    if uri.startswith("http"):
+        check_server(uri)
+    for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
+        logging.getLogger(flavor).addFilter(_is_not_about_pickle)
+    with without_garbage_collection():
+        if database := store.sqlite_file(uri):
+            store.prepare(database)
+            store.commit_quickly()
+        mlflow.set_tracking_uri(uri)
+        if database and mlflow.get_experiment_by_name(name) is None:
+            with store.locked(database):
+                if mlflow.get_experiment_by_name(name) is None:
+                    mlflow.create_experiment(name, store.artifact_root(database))
+        mlflow.set_experiment(name)
+    return uri
+
+
+def check_server(uri: str) -> None:
+    """Raise NoServer when no server answers at an address: better now than after training."""
+    import requests
+
+    try:
+        requests.get(f"{uri.rstrip('/')}/health",
+                     timeout=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", 5)))
+    except requests.RequestException as error:
+        raise NoServer(f"error: no MLflow server answers at {uri} ({error}). Start it, or name "
+                       "another one in MLFLOW_TRACKING_URI") from None
+
+
+def open_store() -> mlflow.MlflowClient | None:
+    """Return the client of the lab's store, or None when nothing was ever stored in it."""
+    uri = tracking_uri()
+    database = store.sqlite_file(uri)
+    if database and not database.exists():
+        return None
+    if database:
+        store.prepare(database)
+    return mlflow.MlflowClient(uri)
+
+
+def _is_not_about_pickle(record: logging.LogRecord) -> bool:
+    """Drop MLflow's warning that a pickled model runs code when loaded: it is the lab's own."""
+    return "execute arbitrary code" not in record.getMessage()

@@ -1,0 +1,171 @@
+"""`start_run`: one MLflow run of a process, with what is known about it."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from taglab.cluster import run_of_pod, run_wide
+from taglab.config import flatten
+from taglab.lab import lab_root, state_folder
+from taglab.tracking.capture import captured
+from taglab.tracking.connection import connect
+from taglab.tracking.provenance import run_tags, uncommitted_patch, versions
+from taglab.tracking.quick_mlflow import mlflow
+from taglab.tracking.signals import Interrupted, interruptible
+from taglab.tracking.summary import FAILED, FINISHED, KILLED
+
+RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow reads tags for new runs from it
+
+
+@contextlib.contextmanager
+def start_run(
+    main_file: str | Path, config: Mapping[str, Any], run_name: str | None = None
+) -> Iterator[mlflow.ActiveRun]:
+    """Run the body as one MLflow run of the process whose folder holds `main_file`.
+
+    The run, and those nested in it with `mlflow.start_run(nested=True)`, carry where they come
+    from as tags; the run holds `config` as parameters, versions.txt, uncommitted.patch when
+    there is one, and output.log. It ends FINISHED, FAILED or KILLED, as the body does.
+    """
+    main_file = Path(main_file).resolve()
+    lab, process = lab_root(main_file), main_file.parent.name
+    with set_variable("LAB_ROOT", str(lab)):  # for the processes that the body starts, too
+        tags = run_tags(lab, process, config)
+        if os.environ.get("RANK", "0") != "0":
+            with _unrecorded(tags) as run:
+                yield run
+            return
+        uri = connect()
+        with interruptible():
+            status = run_wide(main_file, config)
+        if status is not None:  # the pods of a job did the work
+            raise SystemExit(status)
+        with _recorded(lab, uri, run_name or process, config, tags) as run:
+            yield run
+
+
+@contextlib.contextmanager
+def _recorded(
+    lab: Path, uri: str, name: str, config: Mapping[str, Any], tags: Mapping[str, str]
+) -> Iterator[mlflow.ActiveRun]:
+    """Run the body as a run in the store at `uri`."""
+    with (tempfile.TemporaryDirectory() as folder, _patient(uri), _tags_of_every_run(tags),
+          _statuses(), interruptible() as ignore_signals):
+        run = mlflow.start_run(run_name=name, **run_of_pod(tags))
+        log, status = Path(folder, "output.log"), FAILED
+        try:
+            with captured(log):
+                _log_origin(lab, config, tags)
+                yield run
+            status = FINISHED
+        except BaseException as error:
+            status = ending(error)
+            if status != FINISHED:
+                log.open("a").write("".join(traceback.format_exception(error)))
+            raise
+        finally:
+            ignore_signals()
+            _end(run, status, log)
+
+
+def _patient(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Let results wait while their server is away, where there is one."""
+    if not uri.startswith("http"):
+        return contextlib.nullcontext()
+    from taglab.tracking.patient_store import patient
+
+    try:
+        state = state_folder()
+    except ValueError:
+        state = Path(tempfile.gettempdir())
+    return patient(uri, state / "outbox" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+
+
+@contextlib.contextmanager
+def _unrecorded(tags: Mapping[str, str]) -> Iterator[mlflow.ActiveRun]:
+    """Throw away what the body logs and prints: of torchrun's processes the first one records."""
+    os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
+    with (tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere,
+          contextlib.redirect_stdout(nowhere), _tags_of_every_run(tags)):
+        logging.disable(logging.WARNING)
+        mlflow.set_tracking_uri(Path(folder, "store").as_uri())
+        with mlflow.start_run() as run:
+            yield run
+
+
+def ending(error: BaseException) -> str:
+    """Return the status of a run whose body was left by `error`."""
+    if isinstance(error, (KeyboardInterrupt, Interrupted)):
+        return KILLED
+    return FINISHED if isinstance(error, SystemExit) and error.code in (None, 0) else FAILED
+
+
+def _log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+    """Log the parameters, the versions and what was not committed to the active run."""
+    mlflow.log_params(flatten(config))
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "versions.txt").write_text(versions(), encoding="utf-8")
+        if tags.get("dirty") == "true":
+            Path(folder, "uncommitted.patch").write_bytes(uncommitted_patch(lab))
+        mlflow.log_artifacts(folder)
+
+
+def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
+    """End a run and what is still open inside it; a store that is away is only reported."""
+    run_id = run.info.run_id
+    try:
+        while (active := mlflow.active_run()) and active.info.run_id != run_id:
+            mlflow.end_run(status)
+        mlflow.log_artifact(str(log), run_id=run_id)
+    except Exception as error:
+        print(f"warning: output.log of run {run_id} was not stored: {error}", file=sys.stderr)
+    finally:
+        if mlflow.active_run():
+            mlflow.end_run(status)
+        else:  # the body ended it
+            mlflow.MlflowClient().set_terminated(run_id, status)
+
+
+def _tags_of_every_run(tags: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
+    """Let MLflow put `tags` on each run that starts in the body, nested ones included."""
+    known = json.loads(os.environ.get(RUN_CONTEXT, "{}"))
+    return set_variable(RUN_CONTEXT, json.dumps({**known, **tags}))
+
+
+@contextlib.contextmanager
+def set_variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable for the body, and for the processes that it starts."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+        if before is not None:
+            os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _statuses() -> Iterator[None]:
+    """Give nested runs their right status: MLflow's `with` knows only FINISHED and FAILED."""
+    plain = mlflow.ActiveRun.__exit__
+
+    def leave(run: mlflow.ActiveRun, kind: Any, error: Any, trace: Any) -> bool:
+        done = plain(run, kind, error, trace)
+        if error is not None and ending(error) != FAILED:
+            mlflow.MlflowClient().set_terminated(run.info.run_id, ending(error))
+        return done
+
+    mlflow.ActiveRun.__exit__ = leave
+    try:
+        yield
+    finally:
+        mlflow.ActiveRun.__exit__ = plain

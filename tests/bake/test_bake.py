@@ -1,0 +1,230 @@
+"""What a bake leaves on disk, for all answers and for each option flipped."""
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.conftest import LAB, TEMPLATE, Bake, files_below, git
+
+QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
+OPTIONS = {name: choices for name, choices in QUESTIONS.items()
+           if isinstance(choices, list) and not name.startswith("_")}
+MATRIX = [{}] + [{name: choice} for name, choices in OPTIONS.items() for choice in choices[1:]]
+LEFT_OUT = {("deep_learning", "none"): "lab/processes/pytorch_example/"}
+LIBRARY = "vendor/taglab/"
+PYTHON_PATH = "/drone/src/lab:/drone/src/vendor"
+
+
+def expected_files(template: Path, answers: dict[str, str]) -> set[str]:
+    """Return the files that these answers leave: those of the template, and of the library."""
+    expected = files_below(template / LAB) - {"vendor/taglab"}
+    for answer in answers.items():
+        folder = LEFT_OUT.get(answer, "no folder")
+        expected = {name for name in expected if not name.startswith(folder)}
+    library = {LIBRARY + name for name in files_below(template / "src" / "taglab")}
+    return expected | library | {LIBRARY + "SHA256SUMS"}
+
+
+@pytest.mark.parametrize("answers", MATRIX, ids=str)
+def test_a_bake_leaves_exactly_the_files_of_the_template(
+        answers: dict[str, str], template: Path, bake: Bake) -> None:
+    lab = bake(**answers)
+    assert files_below(lab) == expected_files(template, answers)
+    assert not [folder for folder in (lab / "lab").rglob("*")
+                if folder.is_dir() and not any(folder.iterdir())], "an empty folder was left"
+
+
+@pytest.mark.parametrize("answers", MATRIX, ids=str)
+def test_nothing_of_the_template_is_left_in_a_lab(answers: dict[str, str], bake: Bake) -> None:
+    lab = bake(**answers)
+    for name in files_below(lab):
+        text = (lab / name).read_text(encoding="utf-8")
+        if not name.startswith(LIBRARY):
+            assert "cookiecutter" not in text, name
+            assert not re.search(r"\{\{|\{%|\{#", text), name
+        assert text.endswith("\n") and not text.endswith("\n\n") or not text, name
+
+
+@pytest.mark.parametrize("answers", MATRIX, ids=str)
+def test_the_files_of_a_lab_can_be_read(answers: dict[str, str], bake: Bake) -> None:
+    lab = bake(**answers)
+    for name in files_below(lab):
+        text = (lab / name).read_text(encoding="utf-8")
+        if name.endswith(".toml"):
+            tomllib.loads(text)
+        elif name.endswith(".py"):
+            compile(text, name, "exec")
+        elif name.endswith(".ipynb"):
+            json.loads(text)
+        elif name.endswith(".yml"):
+            list(yaml.safe_load_all(text))
+
+
+def test_without_pytorch_nothing_names_it_as_a_package(bake: Bake) -> None:
+    lab = bake(deep_learning="none")
+    assert not (lab / "lab/processes/pytorch_example").exists()
+    assert not re.search(r"(?mi)^(torch|nvidia|triton)\b", (lab / "requirements.txt").read_text())
+    for name in files_below(lab):
+        if not name.startswith(LIBRARY):
+            assert not re.search(r"(?m)^(import|from) torch\b", (lab / name).read_text()), name
+
+
+def test_copied_files_are_the_same_to_the_byte(template: Path, bake: Bake) -> None:
+    lab = bake()
+    package = template / "src" / "taglab"
+    assert len(files_below(package)) > 80
+    for name in files_below(package):
+        assert (lab / LIBRARY / name).read_bytes() == (package / name).read_bytes(), name
+    notebook = "lab/analysis/compare_runs.ipynb"
+    assert (lab / notebook).read_bytes() == (template / LAB / notebook).read_bytes()
+
+
+def test_the_first_commit_holds_everything(bake: Bake) -> None:
+    lab = bake()
+    assert git("status", "--porcelain", cwd=lab) == ""
+    assert set(git("ls-files", cwd=lab).split()) == files_below(lab)
+    assert git("branch", "--show-current", cwd=lab) == "main\n"
+    assert git("log", "--format=%an <%ae> %s", cwd=lab) == "Ann Lee <ann@lab.example> A new lab\n"
+
+
+def test_the_remote_is_found_from_everywhere(bake: Bake, tmp_path: Path) -> None:
+    lab = bake()
+    assert git("remote", "get-url", "origin", cwd=lab) == ".lab/origin.git\n"
+    git("ls-remote", "origin", cwd=lab / "lab" / "lib")
+    shutil.move(lab, tmp_path / "moved")
+    git("ls-remote", "origin", cwd=tmp_path / "moved" / "goals")
+
+
+def test_what_runs_leave_is_ignored(bake: Bake) -> None:
+    lab = bake()
+    for name in (".venv/x", "mlflow.db", "mlflow.db-wal", "mlartifacts/1/x", ".lab/x",
+                 "lab/lib/__pycache__/x.pyc", ".pytest_cache/x", "lab/.ipynb_checkpoints/x"):
+        (lab / name).parent.mkdir(parents=True, exist_ok=True)
+        (lab / name).touch()
+    assert git("status", "--porcelain", cwd=lab) == ""
+
+
+def test_without_git_there_are_files_only(bake: Bake, capfd: pytest.CaptureFixture[str]) -> None:
+    lab = bake(start_git="no")
+    assert not (lab / ".git").exists() and not (lab / ".lab").exists()
+    shown = capfd.readouterr().out
+    assert "  cd my-lab\n  git init -b main && git add -A && git commit -m 'A new lab'\n" in shown
+    assert "  python3 vendor/taglab init\n" in shown
+
+
+def test_the_last_words_are_the_next_commands(bake: Bake,
+                                              capfd: pytest.CaptureFixture[str]) -> None:
+    bake(project_name="Rain & Snow")
+    assert (" Type:\n  cd rain-snow\n  git tag run-examples-v1\n  git push origin run-examples-v1\n"
+            "  python3 vendor/taglab init") in capfd.readouterr().out
+
+
+def test_a_second_bake_into_a_lab_deletes_nothing_of_its_owner(bake: Bake) -> None:
+    lab = bake()
+    mine = {"notes.md": "mine", "vendor/mine.py": "x = 1\n", "lab/lib/mine.py": "y = 2\n",
+            "lab/processes/pytorch_example/mine.py": "z = 3\n"}
+    for name, text in mine.items():
+        (lab / name).write_text(text)
+    head = git("rev-parse", "HEAD", cwd=lab)
+    for answers in ({"overwrite": True}, {"overwrite": True, "deep_learning": "none"}):
+        bake(**answers)
+        assert {name: (lab / name).read_text() for name in mine} == mine
+    (lab / "README.md").write_text("My own words.\n")
+    bake(overwrite=True, skip=True)
+    assert (lab / "README.md").read_text() == "My own words.\n"
+    assert git("rev-parse", "HEAD", cwd=lab) == head
+    assert not git("diff", "--cached", "--name-only", cwd=lab)
+
+
+def read_pipelines(lab: Path) -> dict[str, dict]:
+    """Return the pipelines of `.drone.yml` by name."""
+    documents = list(yaml.safe_load_all((lab / ".drone.yml").read_text(encoding="utf-8")))
+    pipelines = {document["name"]: document for document in documents}
+    assert len(pipelines) == len(documents), "two pipelines have the same name"
+    return pipelines
+
+
+def commands_of(pipeline: dict) -> list[str]:
+    """Return the commands of all steps."""
+    return [command for step in pipeline["steps"] for command in step["commands"]]
+
+
+@pytest.mark.parametrize("answers", MATRIX, ids=str)
+def test_each_process_has_its_pipeline(answers: dict[str, str], bake: Bake) -> None:
+    lab = bake(**answers)
+    pipelines = read_pipelines(lab)
+    processes = [folder.name for folder in sorted((lab / "lab" / "processes").iterdir())]
+    assert len(processes) == (2 if answers.get("deep_learning") == "none" else 3)
+    runs = {f"python lab/processes/{process}/main.py" for process in processes}
+    names = [process.replace("_", "-") for process in processes]
+    assert set(pipelines) == {"run-examples", *names, "checks", "publish-image"}
+    *first, last = commands_of(pipelines["run-examples"])
+    assert (set(first), last) == (runs, "python -m taglab.goals")
+    for name in ("run-examples", *names):
+        assert pipelines[name]["trigger"] == {"event": ["tag"], "ref": [f"refs/tags/{name}-*"]}
+    for name, process in zip(names, processes, strict=True):
+        assert commands_of(pipelines[name]) == [f"python lab/processes/{process}/main.py"]
+    assert pipelines["checks"]["trigger"] == {"event": ["push"]}
+    assert commands_of(pipelines["checks"]) == ["python -m flake8",
+                                                "python -m pytest lab || exit 1"]
+
+
+@pytest.mark.parametrize("answers", [*MATRIX, {"project_slug": "123"}], ids=str)
+def test_drone_takes_every_pipeline_as_it_is_meant(answers: dict[str, str], bake: Bake) -> None:
+    lab = bake(**answers)
+    text = (lab / ".drone.yml").read_text(encoding="utf-8")
+    assert text.startswith("kind: pipeline\n"), "what is before it would be a document"
+    assert not re.search(r"(?m)^\.\.\.|^---.|\n---\n*\Z|<<:|\$(?!\{DRONE_TAG##)|\\", text)
+    pipelines = read_pipelines(lab)
+    assert pipelines.pop("publish-image")["steps"][0].keys() == {"name", "image", "settings"}
+    for pipeline in pipelines.values():
+        assert (pipeline["kind"], pipeline["type"]) == ("pipeline", "kubernetes")
+        assert pipeline.keys() <= {"kind", "type", "name", "trigger", "environment", "resources",
+                                   "steps"}, "needs no trusted repository"
+        requests = pipeline["resources"]["requests"]
+        assert type(requests["cpu"]) is int and re.fullmatch(r"\d+GiB", requests["memory"])
+        assert all(isinstance(value, str) for value in pipeline["environment"].values())
+        names = [step["name"] for step in pipeline["steps"]]
+        assert len(set(names)) == len(names)
+        for step in pipeline["steps"]:
+            assert step.keys() <= {"name", "image", "commands", "environment"}
+    for path in re.findall(r"[\w/]+\.py\b", text):
+        assert (lab / path).exists(), path
+
+
+def test_pipelines_know_the_server_and_only_the_checks_do_not(bake: Bake) -> None:
+    lab = bake(project_slug="null", mlflow_tracking_uri="https://mlflow.example/a%20b",
+               s3_endpoint="http://10.0.0.1:9000")
+    pipelines = read_pipelines(lab)
+    del pipelines["publish-image"]
+    assert pipelines.pop("checks")["environment"] == {"PYTHONPATH": PYTHON_PATH}
+    for pipeline in pipelines.values():
+        assert pipeline["environment"] == {
+            "PYTHONPATH": PYTHON_PATH, "PYTHONUNBUFFERED": "1",
+            "MLFLOW_TRACKING_URI": "https://mlflow.example/a%20b",
+            "MLFLOW_S3_ENDPOINT_URL": "http://10.0.0.1:9000", "MLFLOW_EXPERIMENT_NAME": "null"}
+        for step in pipeline["steps"]:
+            assert step["name"] == "goals" or step["environment"] == {
+                name: {"from_secret": name.lower()}
+                for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+
+
+@pytest.mark.parametrize("image", ["123-runner", "registry.example:5000/team/lab", "lab:2024.1"])
+def test_all_steps_name_one_image_by_its_requirements(image: str, bake: Bake) -> None:
+    images = []
+    for choice in OPTIONS["deep_learning"]:
+        lab = bake(runner_image=image, deep_learning=choice, project_slug=f"lab-{choice}")
+        images += {step["image"] for pipeline in read_pipelines(lab).values()
+                   for step in pipeline["steps"] if "commands" in step}
+        assert not list(lab.rglob("__pycache__"))
+    if image == "lab:2024.1":
+        assert images == [image, image]
+    else:
+        assert images[0] != images[1]
+        assert all(re.fullmatch(re.escape(image) + ":[0-9a-f]{12}", name) for name in images)

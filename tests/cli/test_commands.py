@@ -1,0 +1,259 @@
+"""The lab command, and the environments it makes."""
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.runner.conftest import GIT_VARIABLES, PIPELINE, SOURCE, Lab, wait_for
+
+ENSURE = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from taglab.runner.environment import ensure_environment, EnvironmentFailure
+try:
+    print(ensure_environment(Path(sys.argv[2]), print))
+except EnvironmentFailure as error:
+    sys.exit(str(error))
+"""
+
+
+def ensure(folder: Path, cache: Path) -> subprocess.Popen:
+    """Make the environment of `folder`/requirements.txt in a process of its own."""
+    return subprocess.Popen([sys.executable, "-c", ENSURE, str(SOURCE), str(folder)], text=True,
+                            env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_an_environment_is_made_once_by_many(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("# nothing\n")
+    outputs = [process.communicate()[0] for process in
+               [ensure(tmp_path, tmp_path / "cache") for _ in range(3)]]
+    assert len({output.splitlines()[-1] for output in outputs}) == 1
+    assert sum("making the environment" in output for output in outputs) == 1
+    assert sum("waiting for" in output for output in outputs) == 2
+
+
+def test_a_failed_install_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").write_text("./no-such-package\n")
+    _, error = ensure(tmp_path, tmp_path / "cache").communicate()
+    assert "requirements.txt" in error and "no-such-package" in error
+    assert not [path for path in (tmp_path / "cache/taglab/environments").iterdir()
+                if path.is_dir()]
+
+
+def test_the_hash_counts_packages_and_not_comments(tmp_path: Path) -> None:
+    from taglab.runner.environment import requirements_hash
+    (tmp_path / "requirements.txt").write_text("a==1  # why\n\nb==2\n-r more.txt\n")
+    (tmp_path / "more.txt").write_text("c==3\n")
+    before = requirements_hash(tmp_path)
+    (tmp_path / "requirements.txt").write_text("# a comment\na==1\nb==2\n-r more.txt\n")
+    assert requirements_hash(tmp_path) == before
+    (tmp_path / "more.txt").write_text("c==4\n")
+    assert requirements_hash(tmp_path) != before and len(before) == 12
+
+
+def test_init_makes_a_thin_venv_that_survives_a_move(lab: Lab, tmp_path: Path) -> None:
+    lab.write("requirements.txt", "six==1.17.0\n")
+    lab.write("lab/lib/__init__.py", "WHERE = __file__\n")
+    lab.write("tools.txt", "")
+    lab.git("add", "-A")
+    assert "The lab is ready" in lab.lab("init").stdout
+    lab.path = lab.path.rename(tmp_path / "moved lab")
+    shown = lab.run("bash", "-c", ". .venv/bin/activate && cd / && "
+                    "python -c 'import six, lib; print(six.__version__, lib.WHERE)' && "
+                    "which lab && lab builds && pip --version")
+    assert f"1.17.0 {lab.path}/lab/lib/__init__.py" in shown.stdout, shown.stdout
+    assert f"{lab.path}/.venv/bin/lab" in shown.stdout and "No builds yet" in shown.stdout
+    assert lab.git("status", "--porcelain", "--", ".venv", ".lab") == ""
+
+
+def test_init_in_a_clone_keeps_its_origin(lab: Lab, tmp_path: Path) -> None:
+    lab.write("requirements.txt", "")
+    lab.git("add", "--force", "vendor")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    lab.git("clone", "-q", ".", str(tmp_path / "colleague"))
+    colleague = Lab(tmp_path / "colleague")
+    assert "git push local run-examples-v1" in colleague.lab("init").stdout
+    assert "my-lab" in colleague.git("remote", "get-url", "origin")
+    colleague.git("tag", "exp-1")
+    assert "[a] runs" in colleague.git("push", "local", "exp-1")
+    assert "The lab is ready" in colleague.lab("init").stdout  # again, harmlessly
+
+
+def test_init_outside_a_repository_says_what_to_type(lab: Lab) -> None:
+    (lab.path / ".git").rename(lab.path.parent / "away")
+    done = lab.lab("init")
+    assert done.returncode == 1 and "git init -b main" in done.stdout
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    (["nonsense"], 3, "No such command 'nonsense'"),
+    (["logs", "x"], 3, "not a valid integer"),
+    (["logs", "7"], 1, "there is no build 7"),
+    (["new", "My Process"], 1, "lab new my_process"),
+    ([], 3, "Commands:"),
+    (["--help"], 0, "Commands:"),
+    (["builds"], 0, "No builds yet"),
+])
+def test_exit_codes(lab: Lab, arguments: list[str], code: int, message: str) -> None:
+    done = lab.lab(*arguments)
+    assert message in done.stdout and done.returncode == code, done.stdout
+
+
+def test_logs_can_be_followed(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs, exit 1]}]\n")
+    lab.push_tag("exp-1")
+    done = lab.lab("logs", "1", "--follow")
+    assert "[a] runs" in done.stdout and done.returncode == 1
+    assert "failure" in lab.lab("builds").stdout
+
+
+def test_add_pins_a_package_and_what_it_needs(lab: Lab) -> None:
+    lab.write("requirements.txt", "# what the lab uses\nsix==1.17.0\n")
+    done = lab.lab("add", "python-dateutil==2.9.0.post0", "tomli_w")
+    assert "python-dateutil==2.9.0.post0" in done.stdout and done.returncode == 0
+    assert "six" not in done.stdout.split("Added")[1]  # it is pinned already
+    assert lab.run(".venv/bin/python", "-c", "import dateutil, tomli_w").returncode == 0
+    before = (lab.path / "requirements.txt").read_text()
+    assert "requirements.txt has them already" in lab.lab("add", "tomli_w").stdout
+    failed = lab.lab("add", "six==1.16.0")
+    assert failed.returncode == 1 and "no version of six==1.16.0 that fits" in failed.stdout
+    assert (lab.path / "requirements.txt").read_text() == before
+
+
+def test_new_writes_a_process_and_a_pipeline_like_the_others(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: old-one, image: i, commands: [python lab/processes/old_one/main.py]}
+        """, PIPELINE.replace("exp", "old-one"))
+    done = lab.lab("new", "my_process")
+    assert "git push origin my-process-v1" in done.stdout
+    assert {path.name for path in (lab.path / "lab/processes/my_process").iterdir()} == {
+        "main.py", "my_process.py", "test_my_process.py", "config.toml"}
+    text = (lab.path / ".drone.yml").read_text()
+    assert "- refs/tags/my-process-*" in text or "[refs/tags/my-process-*]" in text
+    assert "python lab/processes/my_process/main.py" in text and text.count("old-one") == 3
+    assert "exists already" in lab.lab("new", "my_process").stdout
+
+
+RUNS = "steps: [{name: a, image: x, commands: ['echo $DRONE_BUILD_PARENT. $DRONE_TAG']}]\n"
+
+
+def test_restart_runs_the_same_commit_and_tag_again(lab: Lab) -> None:
+    lab.pipeline(RUNS)
+    lab.push_tag("exp-1")
+    commit = lab.git("rev-parse", "HEAD")
+    lab.pipeline(RUNS.replace("echo", "false"))
+    lab.git("push", "origin", ":refs/tags/exp-1")  # even when the tag is gone
+    done = lab.lab("restart", "1")
+    assert done.returncode == 0 and "[a] 1. exp-1" in done.stdout
+    again = lab.build(2)
+    assert (again.parent, again.commit.sha, again.name) == (1, commit, "exp-1")
+    assert "there is no build 7" in lab.lab("restart", "7").stdout
+
+
+def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
+    lab.pipeline("""\
+        steps:
+        - {name: a, image: x, commands: ["sleep 4321.5 & sleep 4322.5"]}
+        - {name: b, image: x, commands: [echo never], when: {status: [failure, success]}}
+        """)
+    lab.git("tag", "exp-1")
+    push = subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
+                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL)
+    wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
+    assert "a " in lab.lab("status").stdout and "running" in lab.lab("builds").stdout
+    assert "build 1: killed" in lab.lab("cancel", "1").stdout
+    push.wait(60)
+    assert lab.steps() == {"clone": "success", "a": "killed", "b": "skipped"}
+    shown = lab.run("ps", "-eo", "args").stdout
+    assert "sleep 4321.5" not in shown and "sleep 4322.5" not in shown
+    again = lab.lab("cancel", "1")
+    assert again.returncode == 1 and "has ended already: killed" in again.stdout
+
+
+def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> None:
+    from taglab.runner.environment import environment_path
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'b'\nbackend-path = ['.']\n")
+    (package / "b.py").write_text("import time\nopen('started', 'w')\ntime.sleep(600)\n")
+    lab.write("requirements.txt", f"{package.as_uri()}\n")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo never]}]\n")
+    lab.git("tag", "exp-1")
+    with subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
+                          env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL) as push:
+        wait_for(lambda: (package / "started").exists(), 60)
+        assert "build 1: killed" in lab.lab("cancel", "1").stdout
+        push.wait(60)
+    assert (lab.build().status, lab.build().error) == ("killed", "")
+    assert not environment_path(lab.path).exists()
+
+
+def test_launch_tags_what_was_committed(lab: Lab) -> None:
+    lab.pipeline(RUNS)
+    lab.git("tag", "exp-v1")
+    lab.git("tag", "exp-v10")
+    done = lab.lab("launch", "exp")
+    assert "$ git tag exp-v11\n$ git push origin refs/tags/exp-v11" in done.stdout
+    assert "0. exp-v11" in done.stdout and done.returncode == 0
+    lab.write("new.txt", "not committed")
+    refused = lab.lab("launch", "exp")
+    assert refused.returncode == 1 and "?? new.txt" in refused.stdout
+    assert "It has: exp" in lab.lab("launch", "exq").stdout
+    lab.pipeline(RUNS, PIPELINE.replace("refs/tags/exp-*", '"refs/tags/[ab]*"'))
+    assert "tag and push by hand" in lab.lab("launch", "exp").stdout
+
+
+def test_lists_are_tables_or_json(lab: Lab) -> None:
+    assert "No builds yet" in lab.lab("status").stdout
+    lab.pipeline(RUNS)
+    lab.push_tag("exp-1")
+    for command in ("builds", "status"):
+        table = lab.lab(command).stdout
+        assert "exp-1" in table and "success" in table and "\x1b" not in table
+        [build] = json.loads(lab.lab(command, "--json").stdout)
+        assert build["pipelines"][0]["steps"][1]["status"] == "success"
+
+
+def test_environments_are_listed_and_pruned(lab: Lab, tmp_path: Path,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    lab.lab("envs")  # makes the runner's own
+    listed = json.loads(lab.lab("envs", "--json").stdout)
+    assert len(listed) == 1 and listed[0]["size"] > 1e6
+    old = tmp_path / "cache/taglab/environments/old"
+    old.mkdir()
+    (old / "ready").touch()
+    os.utime(old / "ready", (0, 0))
+    assert "old" in lab.lab("envs").stdout and "1970-01-01" in lab.lab("envs").stdout
+    assert "removed old" in lab.lab("envs", "--prune").stdout
+    assert not old.exists() and "removed" not in lab.lab("envs", "--prune").stdout
+
+
+def test_lint_names_the_line_and_the_fix_and_the_push_says_it_first(lab: Lab) -> None:
+    lab.write("requirements.txt", "")
+    lab.pipeline(RUNS.replace("image: x", "image: x:1"))
+    clean = lab.lab("lint")
+    assert clean.returncode == 0 and "nothing found" in clean.stdout
+    lab.pipeline(RUNS, PIPELINE.replace("ref:", "tags:"))
+    warned = lab.lab("lint")
+    assert warned.returncode == 0 and ".drone.yml:5: warning:" in warned.stdout
+    assert 5 in [each["line"] for each in json.loads(lab.lab("lint", "--json").stdout)]
+    shown = lab.push_tag("exp-1")
+    assert shown.index(".drone.yml:5: warning:") < shown.index("[a] ")
+    secrets = lab.path / ".lab/secrets.toml"  # who keeps secrets here is told of missing ones
+    secrets.write_text('key = "hunter2"\n')
+    secrets.chmod(0o600)
+    lab.pipeline(RUNS.replace("x,", "x, environment: {A: {from_secret: nokey}},", 1))
+    assert "nokey" in lab.lab("lint").stdout
+    lab.pipeline(RUNS, "# first\n---\n" + PIPELINE)
+    refused = lab.lab("lint")
+    assert refused.returncode == 1 and ": error: " in refused.stdout

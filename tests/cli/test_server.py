@@ -1,0 +1,193 @@
+"""`lab image` and `lab connect`: the way of a lab from this machine to a team's server."""
+from __future__ import annotations
+
+import http.server
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runner.conftest import LAB_FOLDER, PIPELINE, Lab
+
+DRONE = PIPELINE + """\
+x-image: &image 'team/runner:0000'   # an anchor
+
+steps:
+- name: a
+  image: team/runner:0000   # as every step has it: team/runner:0000
+  commands: [python x.py]
+- {name: b, image: "team/runner@sha256:12ab", commands: [pytest]}
+- name: c
+  image: *image
+  commands: [echo c]
+- name: d
+  image: team/runner-of-others:1
+  commands: [echo team/runner:0000]
+---
+kind: pipeline
+type: kubernetes
+name: publish-image
+trigger:
+  ref: [refs/tags/publish-image-*]
+steps:
+- name: publish
+  image: plugins/kaniko:1
+  settings:
+    repo: team/runner
+    password: {from_secret: registry_password}
+"""
+
+
+@pytest.fixture
+def server_lab(lab: Lab) -> Lab:
+    """A lab whose steps have an image."""
+    lab.write(".drone.yml", DRONE)
+    lab.write("requirements.txt", "six==1.17.0\n")
+    lab.git("add", "-A")
+    lab.git("commit", "-q", "-m", "An image")
+    return lab
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    """The address of a server that has a page /health and no other."""
+    class Pages(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 403)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def hash_of(lab: Lab) -> str:
+    from taglab.runner.environment import requirements_hash
+    return requirements_hash(lab.path)
+
+
+def test_image_rewrites_every_step_and_nothing_else(server_lab: Lab) -> None:
+    done = server_lab.lab("image")
+    image = f"team/runner:{hash_of(server_lab)}"
+    assert done.returncode == 0 and f"--tag {image} ." in done.stdout, done.stdout
+    wanted = (DRONE.replace("&image 'team/runner:0000'", f"&image '{image}'")
+              .replace("  image: team/runner:0000 ", f"  image: {image} ")
+              .replace('"team/runner@sha256:12ab"', f'"{image}"'))
+    assert (server_lab.path / ".drone.yml").read_text() == wanted
+    assert "names already" in server_lab.lab("image").stdout
+    assert "was not built" not in server_lab.lab("lint").stdout
+
+
+def test_image_takes_another_name(server_lab: Lab) -> None:
+    assert server_lab.lab("image", "registry.example:5000/lab:old").returncode == 0
+    text = (server_lab.path / ".drone.yml").read_text()
+    assert text.count(f" registry.example:5000/lab:{hash_of(server_lab)} ") == 1
+    assert "    repo: registry.example:5000/lab\n" in text
+    assert "image: team/runner-of-others:1" in text and "echo team/runner:0000" in text
+
+
+def test_image_says_what_it_cannot_do(lab: Lab) -> None:
+    lab.write("requirements.txt", "")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo]}]\n")
+    assert "no step of .drone.yml runs Python" in lab.lab("image").stdout
+    lab.write(".drone.yml", DRONE)
+    refused = lab.lab("image", "Team/Runner")
+    assert refused.returncode == 1 and "lab image HOST/TEAM/my-lab" in refused.stdout
+    assert (lab.path / ".drone.yml").read_text() == DRONE
+
+
+def test_the_pipeline_that_publishes_is_refused_here_and_stops_no_other(server_lab: Lab) -> None:
+    refused = server_lab.push_tag("publish-image-1")
+    assert "no `commands`" in refused and "publish" in refused
+    assert server_lab.build(1).status == "error"
+    server_lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n"
+                        + DRONE[DRONE.index("---"):])
+    server_lab.push_tag("exp-1")
+    assert server_lab.build(2).status == "success" and server_lab.steps(2)["a"] == "success"
+
+
+def test_connect_renames_here_and_adds_the_server(
+        server_lab: Lab, address: str, tmp_path: Path) -> None:
+    server_lab.git("init", "-q", "--bare", str(tmp_path / "team" / "lab.git"))
+    url = f"file://{tmp_path}/team/lab.git"
+    server_lab.write(".drone.yml", DRONE.replace("steps:\n- name: a", f"""\
+environment:
+  MLFLOW_TRACKING_URI: {address}
+  MLFLOW_S3_ENDPOINT_URL: {address}
+  MLFLOW_URL: http://127.0.0.1:9
+steps:
+- name: a""", 1))
+    server_lab.write("lab/processes/wide/config.toml", "[cluster]\nparallelism = 2\n")
+    done = server_lab.lab("connect", url)
+    assert done.returncode == 0, done.stdout
+    assert server_lab.git("config", "remote.origin.url") == url
+    assert server_lab.git("config", "remote.local.url") == ".lab/origin.git"
+    assert f"{address}/health  answers\n" in done.stdout
+    assert f"{address}/  answers\n" in done.stdout
+    assert "http://127.0.0.1:9/health  no answer (" in done.stdout
+    assert "drone repo enable team/lab" in done.stdout
+    assert "--repository team/lab --name registry_password" in done.stdout
+    assert "for wide:\n  kubectl apply" in done.stdout and "--trusted" not in done.stdout
+    again = server_lab.lab("connect", url)
+    assert again.returncode == 0 and "$ git" not in again.stdout
+    server_lab.git("push", "-q", "origin", "main")
+    server_lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    server_lab.git("tag", "exp-1")
+    assert "runs" in server_lab.git("push", "local", "exp-1")
+
+
+def test_connect_names_what_an_administrator_must_allow(server_lab: Lab, tmp_path: Path) -> None:
+    server_lab.git("init", "-q", "--bare", str(tmp_path / "lab.git"))
+    server_lab.write(".drone.yml", DRONE.replace(
+        "---", "volumes: [{name: data, claim: {name: data}}]\n---\nkind: secret\n"
+        "name: registry_password\nget: {path: a, name: b}\n---"))
+    shown = server_lab.lab("connect", f"file://{tmp_path}/lab.git").stdout
+    assert "drone repo update --trusted" in shown and "drone secret" not in shown
+
+
+@pytest.mark.parametrize("url, words", [
+    ("https://127.0.0.1:9/lab.git", "Make the repository on the server"),
+    ("lab", "is no address"), ("--upload-pack=x/y", "is no address"), (".lab/origin.git", "is no")])
+def test_connect_changes_nothing_when_it_cannot(server_lab: Lab, url: str, words: str) -> None:
+    before = (server_lab.path / ".git/config").read_text()
+    done = server_lab.lab("connect", "--", url)
+    assert done.returncode == 1 and words in done.stdout, done.stdout
+    assert (server_lab.path / ".git/config").read_text() == before
+
+
+@pytest.mark.parametrize("remotes, commands", [
+    ({}, ["add origin URL"]),
+    ({"local": ".lab/origin.git"}, ["add origin URL"]),
+    ({"origin": ".lab/origin.git"}, ["rename origin local", "add origin URL"]),
+    ({"origin": ".lab/origin.git", "local": ".lab/origin.git"},
+     ["remove origin", "add origin URL"]),
+    ({"origin": "a/b", "local": ".lab/origin.git"}, []),
+    ({"origin": "c/d"}, "git remote set-url origin a/b"),
+    ({"origin": ".lab/origin.git", "local": "c/d"}, "git remote rename local")])
+def test_the_remotes_that_a_lab_may_have(remotes: dict, commands: list | str) -> None:
+    from taglab.errors import LabError
+    from taglab.cli.connect import remote_commands
+    if isinstance(commands, str):
+        with pytest.raises(LabError, match=commands):
+            remote_commands(remotes, "a/b")
+    else:
+        assert [" ".join(command).replace("a/b", "URL") for command
+                in remote_commands(remotes, "a/b")] == [f"remote {each}" for each in commands]
+
+
+def test_the_lines_for_gpu_nodes_hold_when_their_marks_are_gone() -> None:
+    from taglab.engines.drone.lint import lint
+    text = (LAB_FOLDER / ".drone.yml").read_text(encoding="utf-8")
+    text = re.sub(r"\{%.*?%\}\n?", "", text, flags=re.DOTALL)
+    text = re.sub(r"\{\{.*?\}\}", "x", text)
+    first = text[:text.index("\n---")]
+    on = re.sub(r"(?ms)^# On GPU nodes.*?\n\n", lambda block: re.sub(
+        r"(?m)^# ", "", block[0].partition("\n")[2]), first)
+    assert "\nnode_selector:" in on and "\ntolerations:\n- key:" in on
+    assert not [each for each in lint(on) if "image" not in each.text]

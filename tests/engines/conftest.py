@@ -1,0 +1,1 @@
+from tests.runner.conftest import lab, make_lab  # noqa: F401  fixtures

@@ -1,0 +1,274 @@
+"""`lint`: what it says of a newcomer's mistakes, rule by rule, and that it is silent otherwise."""
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from tests.runner.conftest import PIPELINE
+
+MISTAKES = sorted(Path(__file__).with_name("mistakes").glob("*.yml"))
+HASH = "0123456789ab"
+SLOW_MACHINE = [HealthCheck.too_slow]  # of what makes the inputs; nothing of the runner's
+KNOWN = {"files": ["lab/main.py", "lab/test_main.py"], "secrets": ["token"], "requirements": HASH}
+
+
+def steps(*texts: str) -> str:
+    return PIPELINE + "steps:\n" + "".join(f"- {{name: s{number}, image: x:1, {text}}}\n"
+                                           for number, text in enumerate(texts))
+
+
+def step(*commands: str) -> str:
+    return "steps:\n- name: a\n  image: x:1\n  commands:\n" + "".join(
+        f"  - {command}\n" for command in commands)
+
+
+def trigger(text: str) -> str:
+    return PIPELINE[:PIPELINE.index("trigger")] + f"trigger: {{{text}}}\n"
+
+
+def findings(text: str, **known):
+    from taglab.engines.drone.lint import lint
+    return lint(text, **known)
+
+
+@pytest.mark.parametrize("file", MISTAKES, ids=lambda file: file.stem)
+def test_a_mistake_is_found_on_its_line_with_its_fix(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    wanted = [(line, level, words)
+              for line, content in enumerate(text.split("\n"), start=1)
+              for level, words in re.findall(r"  # lint: (\w+) (.*?)(?=$|  # lint)", content)]
+    found = findings(re.sub(r"  # lint: .*", "", text), **KNOWN)
+    assert wanted and len(found) == len(wanted), found
+    for line, level, words in wanted:
+        assert any((each.line, each.level) == (line, level) and words in each.text
+                   and "\n" not in each.text for each in found), (line, words, found)
+
+
+# Rule, what it warns of, the fix, and the same without the mistake.
+RULES = [
+    ("unknown_keys", trigger("tags: [a]"), "`ref: [refs/tags/NAME-*]`", trigger("ref: [a]")),
+    ("unknown_keys", steps("script: [a]"), "`commands: [", steps("commands: [a]")),
+    ("unknown_keys", steps("when: {tag: [a]}"), "did you mean `ref:", steps("when: {ref: [a]}")),
+    ("unknown_keys", PIPELINE + "enviroment: {A: b}", "`environment: {", PIPELINE + "x-a: 1"),
+    ("unknown_keys", PIPELINE + "wrong: {A: b}", "write one of: clone,",
+     PIPELINE + "shared: &shared {A: b}"),
+    ("unknown_keys", steps("resources: {limits: {gpu: 1}}"), "write one of: cpu, memory",
+     steps("resources: {limits: {cpu: 1000}}")),
+    ("matches_everything", trigger(""), "add `trigger: {ref:", trigger("event: [push]")),
+    ("matches_everything", trigger("event: [push], ref: {include: a}"),
+     "write `ref: [PATTERN]`", trigger("event: [push], ref: {include: [a]}")),
+    ("matches_everything", trigger("event: [push], ref: []"), "write `ref: [PATTERN]`",
+     trigger("event: [push], ref: a")),
+    ("matches_everything", trigger("event: [push], ref: {inclode: [a], exclude: [b]}"),
+     "write `ref: [PATTERN]`", trigger("event: [push], ref: {include: [a], exclude: [b]}")),
+    ("matches_everything", steps("when: {event: {}}"), "write `event: [PATTERN]`",
+     steps("when: {event: [tag]}")),
+    ("branch_with_tags", trigger("event: [push, tag], branch: [main]"), "remove `branch`",
+     trigger("event: [push], branch: [main]")),
+    ("branch_with_tags", trigger("ref: [refs/tags/a], branch: main"), "remove `branch`",
+     trigger("branch: main")),
+    ("branch_with_tags", steps("when: {branch: [main]}"), "remove `branch`",
+     steps("when: {branch: {exclude: [main]}}")),
+    ("bad_patterns", trigger("ref: ['refs/tags/[!a]']"), "write `[^…]`",
+     trigger("ref: ['refs/tags/[^a]']")),
+    ("bad_patterns", trigger("ref: ['{refs/tags/a,refs/tags/b}']"), "no `/` inside",
+     trigger("ref: ['refs/tags/{a,b}']")),
+    ("star_and_slash", trigger("ref: [refs/tags/a-**]"), "write `*`, or `/**`",
+     trigger("ref: [refs/tags/a/**]")),
+    ("star_and_slash", trigger("ref: [refs/tags/*]"), "write `refs/tags/**`",
+     trigger("ref: [refs/tags/a-*]")),
+    ("matches_nothing", trigger("ref: [exp-*]"), "write `refs/tags/exp-*`",
+     trigger("ref: ['**/exp-*', '*/tags/a']")),
+    ("matches_nothing", trigger("event: [tags]"), "write `tag`", trigger("event: [tag, p*]")),
+    ("matches_nothing", steps("when: {status: [failed]}"), "write `failure`",
+     steps("when: {status: [failure, success]}")),
+    ("emptied_variables", PIPELINE + step("echo ${SEED}"), "write `$${SEED}` or `$SEED`",
+     PIPELINE + step("echo $${SEED} $SEED ${DRONE_TAG} ${DRONE_SEMVER_BUILD}")),
+    ("emptied_variables", trigger("event: [cron]") + step("echo ${SEED}"), "write `$${SEED}`",
+     trigger("event: [cron]") + "# ${SEED}\n" + step("echo ${DRONE_CRON}")),
+    ("odd_cpu", steps("resources: {limits: {cpu: 0.5}}"), "write `cpu: 500`",
+     steps("resources: {limits: {cpu: 500}}")),
+    ("odd_cpu", PIPELINE + "resources: {requests: {cpu: 4}}", "write `cpu: 4000`",
+     PIPELINE + "resources: {requests: {cpu: 4000, memory: 4GiB}}"),
+    ("fast_and_left_out", steps("failure: fast, when: {event: [push]}"), "crashes Drone's",
+     steps("failure: fast, when: {status: [success, failure]}", "when: {event: [push]}")),
+    ("ignored_requests", steps("resources: {requests: {cpu: 500}}"), "move it to `resources:",
+     PIPELINE + "resources: {requests: {cpu: 500}}"),
+    ("sudden_graph", steps("commands: [a]", "commands: [b]", "depends_on: [s1]"), "s0, s1 start",
+     steps("commands: [a]", "commands: [b]", "depends_on: [s0, s1]")),
+    ("sudden_graph", steps("commands: [a]", "depends_on: [s0]", "commands: [c]"), "s0, s2 start",
+     steps("commands: [a]", "depends_on: [s0]", "depends_on: [clone]")),
+    ("unknown_secrets", steps("commands: [x], environment: {A: {from_secret: b}}"),
+     "`b = \"VALUE\"`", steps("commands: [x], environment: {A: {from_secret: TOKEN}, B: c}")),
+    ("unknown_secrets", steps("commands: [x], settings: {a: {from_secret: b}}"),
+     "`b = \"VALUE\"`", steps("settings: {a: {from_secret: b}}")),
+    ("unknown_secrets", steps("commands: [x], environment: {A: {from_secret: b}}"),
+     "`b = \"VALUE\"`", steps("commands: [x], environment: {A: {from_secret: b}}")
+     + "---\nkind: secret\nname: b\n"),
+    ("image_without_tag", (PIPELINE + step("a")).replace("x:1", "host:5000/x"), "`image: NAME:TAG",
+     (PIPELINE + step("a")).replace("x:1", "host:5000/x:1")),
+    ("image_without_tag", (PIPELINE + step("a")).replace("x:1", "x:latest"), "`image: NAME:TAG",
+     (PIPELINE + step("a")).replace("x:1", "x@sha256:1")),
+    ("differing_images", steps("commands: [python a]", "commands: [python b], image: y:1"),
+     "write `image: x:1`", steps("commands: [python a]", "commands: [b], image: y:1")),
+    ("image_of_other_requirements", PIPELINE + step("python a"), f"the tag `:{HASH}`",
+     (PIPELINE + step("python a")).replace("x:1", f"x:{HASH}")),
+    ("missing_paths", PIPELINE + step("python lab/mian.py"), "did you mean `lab/main.py`?",
+     PIPELINE + step("python lab/main.py --out lab/new.json")),
+    ("missing_paths", PIPELINE + step("python ./lab/min.py; true"), "did you mean `lab/main.py`",
+     PIPELINE + step("cd lab", "python main.py")),
+    ("missing_paths", PIPELINE + step("A=1 sh ./run.sh && true"), "git add and commit it",
+     PIPELINE + step("curl x > run.sh", "sh ./run.sh", "python $X/a.py", "python -c 'a'", "sh /x")),
+    ("missing_paths", PIPELINE + step("python -m pytest lab/tests"), "did you mean `lab/test_main",
+     PIPELINE + step("python -m pytest lab lab/test_main.py::test_it", "python -m lib.main")),
+    ("missing_paths", steps("commands: [python main.py], working_dir: /drone/src/goals"),
+     "`goals/main.py` is not in", steps("commands: [python main.py], working_dir: lab")),
+    ("exit_code_2", PIPELINE + step("python -m pytest lab"), "write `pytest … || exit 1`",
+     PIPELINE + step("python -m pytest lab || exit 1")),
+    ("exit_code_2", PIPELINE + step("make all"), "write `make … || exit 1`",
+     PIPELINE + step("echo make", "python make.py")),
+]
+
+
+@pytest.mark.parametrize("rule, wrong, fix, right", RULES)
+def test_a_rule_warns_of_its_mistake_alone(rule: str, wrong: str, fix: str, right: str) -> None:
+    from taglab.engines.drone import step_warnings
+    from taglab.engines.drone.source import Source
+
+    def found(text: str) -> list[str]:
+        return [words for _, words in getattr(step_warnings, rule)(Source(text, **KNOWN))]
+
+    assert any(fix in words for words in found(wrong)), found(wrong)
+    assert found(right) == []
+
+
+def test_every_rule_has_a_case() -> None:
+    from taglab.engines.drone.step_warnings import WARNINGS
+    assert {rule.__name__ for rule in WARNINGS} == {rule for rule, *_ in RULES}
+
+
+VOLUME = "volumes: [{name: v, %s}]\n"
+ERRORS = [
+    (PIPELINE + "---\n" + PIPELINE, "linter: duplicate pipeline names: "),
+    (PIPELINE + "depends_on: [exp]\n", "linter: pipeline cannot have a dependency on itself: "),
+    (PIPELINE + "depends_on: [x]\n", "linter: invalid or unknown pipeline dependency: "),
+    ("kind: pipeline\nplatform: {os: plan9}\n", "linter: unsupported os: plan9: "),
+    ("kind: pipeline\nplatform: {arch: vax}\n", "linter: unsupported architecture: vax: "),
+    (PIPELINE.replace("pipeline", "Pipeline"), "resource not found: "),
+    (PIPELINE.replace("exp", "${DRONE_TAG}", 1), "resource not found: "),
+    ("kind: template\nname: a\n", "`kind: template`: not supported on this machine"),
+    (PIPELINE + "pipeline:\n", "a line `pipeline:` makes Drone read the file as one of"),
+    (PIPELINE + "steps: [~]\n", "Linter: detected nil step: "),
+    (PIPELINE + "steps: [{image: x}]\n", "Linter: invalid or missing step name: "),
+    (PIPELINE + "steps: [{name: %s}]\n" % ("é" * 51),
+     "Linter: step name cannot exceed 100 characters: "),
+    (PIPELINE + "steps: [{name: a, image: x}, {name: a}]\n", "Linter: duplicate step name: "),
+    (PIPELINE + "services: [{name: a, image: x}]\n" + step("a"),
+     "linter: duplicate step names: "),
+    (PIPELINE + "services: [~]\n", "linter: nil step: "),
+    (PIPELINE + "steps: [{name: clone, image: x}]\n", "linter: duplicate step names: "),
+    (PIPELINE + "steps: [{name: a}]\n", "linter: invalid or missing image: "),
+    (PIPELINE + "resources: {limits: {cpu: 1}}\n",
+     "linter: cpu limit cannot be applied at stage level: "),
+    (PIPELINE + "resources: {limits: {memory: 1GiB}}\n",
+     "linter: memory limit cannot be applied at stage level: "),
+    (steps("privileged: true"), "linter: untrusted repositories cannot enable privileged mode"),
+    (steps("volumes: [{name: _status, path: /a}]"), "linter: invalid volume name: _status: "),
+    (steps("volumes: [{name: a, path: /run/../run/drone}]"),
+     "linter: cannot mount volume at /run/drone: "),
+    (steps("depends_on: [s0]"), "linter: cyclical step dependency detected: s0: "),
+    (steps("depends_on: [x]"), "linter: unknown step dependency detected: s0 references x: "),
+    (PIPELINE + VOLUME % "host: {path: /a}",
+     "linter: untrusted repositories cannot mount host volumes"),
+    (PIPELINE + VOLUME % "claim: {name: a}", "linter: untrusted repositories cannot mount PVC"),
+    (PIPELINE + VOLUME % "config_map: {name: a}",
+     "linter: untrusted repositories cannot mount configMap volumes"),
+    (PIPELINE + VOLUME % "secret: {name: a}",
+     "linter: untrusted repositories cannot mount secret volumes"),
+    (PIPELINE + VOLUME % "temp: {medium: memory}",
+     "linter: untrusted repositories cannot mount in-memory volumes"),
+    (PIPELINE + "volumes: [{temp: {}}]\n", "linter: missing volume name: "),
+    (PIPELINE + "volumes: [{name: _addons}]\n", "linter: invalid volume name: _addons: "),
+]
+
+
+@pytest.mark.parametrize("text, words", ERRORS)
+def test_what_drone_rejects_has_its_words(text: str, words: str) -> None:
+    level = "warning" if "untrusted" in words else "error"
+    assert [each.text for each in findings(text)
+            if each.level == level and each.text.startswith(words)], findings(text)
+
+
+@pytest.mark.parametrize("text, words", ERRORS)
+def test_and_what_it_rejects_does_not_run(text: str, words: str) -> None:
+    from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
+    from taglab.engines.drone.documents import FileError
+    with pytest.raises(FileError, match=re.escape(words.rstrip(": ")[:40])):
+        all_pipelines(text)
+        pipeline_to_run(text, "exp", {})
+
+
+def test_a_trusted_repository_may_mount() -> None:
+    from taglab.engines.drone.decide import pipeline_to_run
+    from taglab.engines.drone.documents import FileError
+    with pytest.raises(FileError, match="not supported on this machine"):
+        pipeline_to_run(PIPELINE + VOLUME % "claim: {name: a}", "exp", {}, trusted=True)
+
+
+def test_the_server_and_the_runner_read_by_different_types() -> None:
+    from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
+    from taglab.engines.drone.documents import FileError
+    text = PIPELINE + "steps: [{name: a, image: x, commands: [a], user: root}]\n"
+    assert all_pipelines(text)
+    with pytest.raises(FileError, match="cannot unmarshal !!str `root`"):
+        pipeline_to_run(text, "exp", {})
+    docker = "kind: pipeline\nname: d\ntolerations: x\n"
+    assert all_pipelines(docker + "---\n" + PIPELINE)
+    pipeline_to_run(docker + "---\n" + PIPELINE, "exp", {})
+
+
+def test_a_baked_lab_has_no_finding(bake) -> None:
+    from taglab.runner.environment import requirements_hash
+    lab = bake()
+    listed = subprocess.run(["git", "-C", str(lab), "ls-files"], capture_output=True, text=True)
+    assert findings((lab / ".drone.yml").read_text(encoding="utf-8"),
+                    files=listed.stdout.splitlines(), requirements=requirements_hash(lab)) == []
+
+
+@pytest.mark.parametrize("words", [
+    "commands: [cowsay ${A]", "commands: ['python \"']", "resources: {limits: {cpu: .inf}}",
+    "commands: [~]", "environment: {A: [1]}", "when: [a]", "settings: {a: !!int b}",
+])
+def test_odd_fields_are_read_or_refused(words: str) -> None:
+    findings(steps(words), **KNOWN)
+
+
+YAMLS = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(
+    inner, max_size=3) | st.dictionaries(st.sampled_from([
+        "kind", "name", "steps", "services", "trigger", "when", "ref", "include", "volumes",
+        "commands", "image", "environment", "from_secret", "resources", "requests", "limits",
+        "cpu", "depends_on", "host", "temp", "get"]), inner, max_size=5), max_leaves=30)
+
+
+@given(document=st.dictionaries(st.sampled_from(["steps", "services", "trigger", "resources",
+                                                 "volumes", "depends_on", "name"]), YAMLS))
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
+def test_any_document_is_linted(document: dict) -> None:
+    findings(yaml.safe_dump({"kind": "pipeline", "type": "kubernetes", **document}), **KNOWN)
+
+
+@given(text=st.text())
+@example("\0")
+@example("${" * 3000)
+@example("a: " + "[" * 300)
+@example("a: &a [b]\nb: &b [*a, *a]\n" * 3)
+@settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
+def test_any_text_is_linted(text: str) -> None:
+    for finding in findings(text, **KNOWN):
+        assert finding.line > 0 and finding.text and "\n" not in finding.text

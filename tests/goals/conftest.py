@@ -1,0 +1,1 @@
+from tests.tracking.conftest import empty_store, lab_folder, own_store  # noqa: F401  fixtures

@@ -1,0 +1,67 @@
+import mlflow
+import pytest
+
+from taglab.goals import Goal, GoalsError, read_goals, verdicts
+from taglab.testing import run_python
+from taglab.tracking import start_run
+
+GOALS = '[[goal]]\nprocess = "svm_search"\nmetric = "test_accuracy"\nat_least = 0.98\n'
+
+
+def log(process: str, **metrics: float) -> str:
+    with start_run(f"{process}/main.py", {}) as run:
+        mlflow.log_metrics(metrics)
+        with mlflow.start_run(nested=True):
+            mlflow.log_metrics({name: 1.0 for name in metrics})
+    return run.info.run_id
+
+
+def test_goals_are_judged_by_the_newest_finished_run_of_their_process(own_store, monkeypatch):
+    reach, stay = Goal("wine", "accuracy", 0.9, True), Goal("wine", "loss", 0.5, False)
+    assert [verdict.met for verdict in verdicts([reach])] == [None]
+    log("wine", accuracy=0.99, loss=0.1)
+    newest = log("wine", accuracy=0.875, loss=float("nan"))
+    with pytest.raises(ZeroDivisionError), start_run("wine/main.py", {}):
+        mlflow.log_metrics({"accuracy": 1.0, "loss": 0.0})
+        1 / 0
+    low, high = verdicts([reach, stay])
+    assert low.met is False and high.met is False
+    assert newest in low.reason and "0.025 less than the goal" in low.reason
+
+    monkeypatch.setenv("DRONE_BUILD_NUMBER", "7")
+    log("wine", accuracy=0.9, loss=0.5)
+    monkeypatch.delenv("DRONE_BUILD_NUMBER")
+    log("wine", accuracy=0.1, loss=0.9)
+    assert [verdict.met for verdict in verdicts([reach, stay], build="7")] == [True, True]
+    assert [verdict.met for verdict in verdicts([reach, stay], build="8")] == [None, None]
+    [other, absent] = verdicts([Goal("beer", "accuracy", 0.9, True),
+                                Goal("wine", "recall", 0.9, True)])
+    assert other.met is None and "git push origin beer-v1" in other.reason
+    assert absent.met is False and "it has accuracy, loss" in absent.reason
+
+
+def test_the_command_fails_without_runs_and_says_which_tag_to_push(tmp_path, lab_folder):
+    (lab_folder / "goals").mkdir()
+    (lab_folder / "goals" / "goals.toml").write_text(GOALS)
+    done = run_python("-m", "taglab.goals", folder=tmp_path)
+    assert done.returncode == 1
+    assert "git tag svm-search-v1 && git push origin svm-search-v1" in done.stdout
+    assert not list(tmp_path.iterdir()), "looking for runs made a store"
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "must hold"),
+    ("goal = 1", "must hold"),
+    ("other = 1\n[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1", "nothing else"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'", "at_least or at_most"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1\nat_most = 2", "one of them"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_last = 1", "unknown key 'at_last'"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = '1'", "at_least must not be '1'"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = true", "at_least must not be True"),
+    ("[[goal]]\nmetric = 'b'\nat_least = 1", "needs process and metric"),
+    ("[[goal", "cannot read"),
+])
+def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+    (tmp_path / "goals.toml").write_text(text)
+    with pytest.raises(GoalsError, match=message):
+        read_goals(tmp_path / "goals.toml")

@@ -1,0 +1,146 @@
+import functools
+
+import optuna
+import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
+
+from taglab.search.plan import Plan, SearchError, evolve
+
+
+def train(a, b=0, **more):
+    return a
+
+
+def with_trial(a, b=0, trial=None):
+    return a
+
+
+def plan_of(space, method, function=train, *, direction="maximize", metric=None, trials=None,
+            workers=1, seed=0, sampler=None, pruner=None):
+    return Plan(function, space, method, direction, metric, trials, workers, seed, sampler,
+                pruner)
+
+
+def points(*arguments, **more):
+    plan = plan_of(*arguments, **more)
+    return [plan.params(point) for point in plan.points]
+
+
+def test_a_grid_has_every_point_once_and_the_last_key_goes_fastest():
+    assert points({"b": [3, 1], "a": ["x", None, 2.5]}, "grid") == [
+        {"b": 3, "a": "x"}, {"b": 3, "a": None}, {"b": 3, "a": 2.5},
+        {"b": 1, "a": "x"}, {"b": 1, "a": None}, {"b": 1, "a": 2.5}]
+    assert points({"a": (1, 3)}, "grid") == [{"a": 1}, {"a": 2}, {"a": 3}]
+    assert len(points({"a": [1, 1], "b": [1, True, 1.0]}, "grid")) == 6
+
+
+def test_choices_that_optuna_cannot_hold_come_back_as_they_are():
+    halve, layers = functools.partial(pow, 0.5), [(8, 8), (16,), None]
+    found = points({"a": layers, "b": [halve, len]}, "grid")
+    assert [each["a"] for each in found[::2]] == layers
+    assert found[0]["b"] is halve and found[1]["b"] is len
+    assert [type(each["a"]) for each in points({"a": [1, True, 1.0]}, "grid")] == [int, bool, float]
+
+
+def test_a_list_is_taken_as_it_is():
+    given = [{"a": 1, "b": (2, 3)}, {"a": 1}, {"a": 5, "b": None}]
+    assert points(given, "list") == given
+
+
+def test_an_ablation_is_a_base_and_one_trial_without_each_part():
+    assert points({"a": ["conv1", ["conv1", "conv2"]], "b": ["age"]}, "ablation") == [
+        {"a": None, "b": None}, {"a": "conv1", "b": None}, {"a": ["conv1", "conv2"], "b": None},
+        {"a": None, "b": "age"}]
+
+
+def test_a_range_holds_both_ends_in_either_order_and_whole_numbers_where_both_are():
+    drawn = [each["a"] for each in points({"a": (3, -1)}, "random", trials=50)]
+    assert sorted(drawn) == [-1, 0, 1, 2, 3], "every point once, though 50 were asked for"
+    assert plan_of({"a": (3, -1)}, "tpe").distributions["a"] == IntDistribution(-1, 3)
+    assert plan_of({"a": (1, -0.5)}, "tpe").distributions["a"] == FloatDistribution(-0.5, 1)
+
+
+def test_random_points_are_the_same_for_the_same_seed_only():
+    space = {"a": FloatDistribution(1e-4, 1, log=True), "b": ["x", "y"]}
+    first, again, other = (points(space, "random", seed=seed) for seed in (1, 1, 2))
+    assert first == again != other and len(first) == 30
+    assert points(space, "asha", with_trial, seed=1) == first
+
+
+@pytest.mark.parametrize("trials", [12, 30])
+def test_evolution_asks_for_populations_and_keeps_to_the_bounds(trials):
+    plan = plan_of({"a": (5.0, -5.0), "b": (9, -3), "c": FloatDistribution(1e-3, 10, log=True),
+                    "d": ["x", "y"], "e": FloatDistribution(0, 1, step=0.25)},
+                   "evolution", trials=trials)
+    asked = []
+
+    def losses(generation):
+        asked.append(generation)
+        return [abs(point["a"] - 1) + abs(point["b"]) for point in generation]
+
+    evolve(plan, losses)
+    assert [len(generation) for generation in asked] == [6] * (trials // 6)
+    for point in [point for generation in asked for point in generation]:
+        assert -5 <= point["a"] <= 5 and 1e-3 <= point["c"] <= 10 and point["d"] in ("x", "y")
+        assert type(point["b"]) is int and -3 <= point["b"] <= 9 and point["e"] * 4 % 1 == 0
+    first, again = asked, []
+    asked = again
+    evolve(plan, losses)
+    assert first == again
+
+
+def test_evolution_finds_a_minimum():
+    plan = plan_of({"a": (-5.0, 5.0), "b": (-5.0, 5.0)}, "evolution", trials=600)
+    losses = []
+
+    def sphere(generation):
+        losses.extend(point["a"] ** 2 + point["b"] ** 2 for point in generation)
+        return losses[-len(generation):]
+
+    evolve(plan, sphere)
+    assert min(losses) < 1e-6 < min(losses[:6])
+
+
+def needs_more(a, c):
+    return a
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (({"a": 1}, "grid"), "a is 1; a list is a choice"),
+    (({"a": []}, "grid"), r"a is \[\]"),
+    (({"a": (1, 2, 3)}, "random"), r"a is \(1, 2, 3\)"),
+    (({"a": (True, False)}, "random"), "a is .True, False."),
+    (({"a": "xyz"}, "grid"), "a is 'xyz'"),
+    (({"a": (0.0, 1.0)}, "grid"), "a is a range, and a grid needs a list"),
+    (({}, "grid"), "must be a dict of parameters, not empty"),
+    (([{"a": 1}], "grid"), "must be a dict of parameters"),
+    (({"a": [1]}, "list"), "must be a list of dicts"),
+    (([1], "list"), "1 is no point"),
+    (([{"a": 1}, {"b": 1}], "list"), r"train\(a, b.* missing a required argument: 'a'"),
+    (({"a": [1]}, "gird"), "unknown method 'gird'; known are grid, list"),
+    (({"a": [1], "trial": [1]}, "grid"), "'trial', a name that the search uses"),
+    (({"a": [1], "d": [1]}, "grid", needs_more), r"needs_more\(a, c\) cannot be .* with a, d:"),
+    (({"a": [1], "c": [1], "d": [1]}, "grid", needs_more), "with a, c, d: .* unexpected .* 'd'"),
+    (({"a": [1]}, "grid", needs_more), r"needs_more\(a, c\) .* missing a required argument: 'c'"),
+    (({"a": [1]}, "asha"), "give train a parameter `trial`"),
+])
+def test_a_wrong_search_is_refused_with_a_reason(arguments, message):
+    with pytest.raises(SearchError, match=message):
+        plan_of(*arguments)
+
+
+@pytest.mark.parametrize("method, more, message", [
+    ("grid", {"trials": 1}, "grid has 2 points"),
+    ("random", {"trials": 0}, "trials is 0"),
+    ("random", {"workers": 1.5}, "workers is 1.5"),
+    ("evolution", {"trials": 20}, "a multiple of its population 6"),
+    ("evolution", {"trials": 6}, "at least 12"),
+    ("random", {"direction": "up"}, "direction is 'up'"),
+    ("random", {"metric": ["a", "b"]}, "one for each metric"),
+    ("cmaes", {"metric": ["a", "b"], "direction": ["minimize", "maximize"]}, "one metric"),
+    ("random", {"sampler": optuna.samplers.RandomSampler()}, "leave out method"),
+    ("tpe", {"pruner": optuna.pruners.MedianPruner()}, "parameter `trial`"),
+])
+def test_wrong_options_are_refused_with_a_reason(method, more, message):
+    with pytest.raises(SearchError, match=message):
+        plan_of({"a": [1, 2]}, method, **more)

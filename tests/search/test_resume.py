@@ -1,0 +1,79 @@
+import signal
+import subprocess
+import sys
+import time
+import uuid
+
+import pytest
+
+from taglab.testing import environment, run_python, runs_in
+from taglab.search import SearchError
+from taglab.search.runs import Journal, Record
+
+
+@pytest.fixture
+def state(own_store):
+    """Return a folder for the state of searches."""
+    return own_store / "state"
+
+
+BROKEN_OFF = """
+import os, sys, time
+from taglab.search import search
+from taglab.tracking import start_run
+def train(x):
+    with open("attempts", "a") as file:
+        file.write(f"{x}\\n")
+    if "slow" in os.environ and x >= 4:
+        time.sleep(60)
+    return x * x
+with start_run("quick/main.py", {}):
+    found = search(train, {"x": list(range(8))}, method="grid", workers=2)
+    print(found.trials["value"].tolist())
+"""
+
+
+def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, state):
+    process = subprocess.Popen(
+        [sys.executable, "-c", BROKEN_OFF], cwd=own_store, stdout=subprocess.DEVNULL,
+        env=environment(own_store, slow="1", LAB_STATE=str(state)), start_new_session=True)
+    attempts = own_store / "attempts"
+    while not attempts.exists() or len(attempts.read_text().split()) < 6:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
+    assert sorted(attempts.read_text().split()) == ["0", "1", "2", "3", "4", "5"]
+    client, [parent], nested = runs_in(own_store)
+    statuses = [run.info.status for run in nested]
+    assert parent.info.status == "KILLED" and statuses.count("FINISHED") == 4
+    assert set(statuses) == {"FINISHED", "KILLED"}, "nothing seems to run"
+
+    done = run_python("-c", BROKEN_OFF, folder=own_store, LAB_STATE=state)
+    assert "[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0]" in done.stdout, done.stderr
+    assert sorted(attempts.read_text().split()[6:]) == ["4", "5", "6", "7"]
+    client, parents, nested = runs_in(own_store)
+    assert sorted(int(run.data.tags["trial"]) for run in nested) == list(range(8))
+    assert {run.info.status for run in nested} == {"FINISHED"}
+    assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[-1].info.run_id}
+
+
+def test_the_same_search_twice_at_once_is_refused(own_store, state):
+    holder = Journal(state / "searches" / "a", "one")
+    with pytest.raises(SearchError, match="runs already, .* name of its own"):
+        Journal(state / "searches" / "a", "one")
+    holder.close()
+    Journal(state / "searches" / "a", "one").close()
+
+
+def test_a_line_that_was_not_written_to_its_end_is_no_trial(state):
+    journal = Journal(state, uuid.uuid4().hex)
+    journal.add(Record(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
+    journal.close()
+    with open(state / "trials.jsonl", "a") as file:
+        file.write('{"number": 1, "poi')
+    again = Journal(state, uuid.uuid4().hex)
+    assert list(again.ended) == [0] and again.ended[0].reports == {3: 0.5}
+    assert again.identity == journal.identity
+    again.add(Record(1, {"x": 2}))
+    again.close()
+    assert list(Journal(state, uuid.uuid4().hex).ended) == [0, 1]

@@ -1,0 +1,69 @@
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from taglab.search.worker import Pruned, read_result, seed_all, takes_trial
+
+
+def test_numbers_files_and_figures_each_go_to_their_place(tmp_path, monkeypatch):
+    folder = tmp_path / "trial"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("kept")
+    Path("old").mkdir()
+    Path("old/notes.txt").write_text("another")
+    (folder / "model.bin").write_text("written here")
+    metrics = read_result(
+        {"loss": np.float32(0.5), "epochs": 3, "notes": "notes.txt", "before": "old/notes.txt",
+         "model": folder / "model.bin", "curve": Figure()}, ["loss"], folder)
+    assert metrics == {"loss": 0.5, "epochs": 3.0}
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
+        "notes.txt", "before/notes.txt", "model.bin", "curve.png"}
+    assert Path("notes.txt").exists(), "what was returned is copied, not moved"
+
+
+@pytest.mark.parametrize("result, wanted, metrics", [
+    (-3, [], {"value": -3.0}),
+    (np.float64(2), ["loss"], {"loss": 2.0}),
+    ({"loss": 1}, [], {"loss": 1.0}),
+    ({"a": 1, "b": float("nan")}, ["a"], {"a": 1.0, "b": pytest.approx(np.nan, nan_ok=True)}),
+])
+def test_a_number_or_a_dict_gives_metrics(tmp_path, result, wanted, metrics):
+    assert read_result(result, wanted, tmp_path) == metrics
+
+
+@pytest.mark.parametrize("result, wanted, message", [
+    (None, [], "train returned None; return the number"),
+    ({"a": 1, "b": 2}, [], "train returned a, b; name the metric to optimise: .*metric='a'"),
+    ({}, [], "train returned no number; name the metric"),
+    ({"a": 1}, ["b"], "train returned a, but not the metric 'b'"),
+    (float("nan"), [], "train returned value=nan; .* finite number"),
+    ({"a": float("inf")}, ["a"], "train returned a=inf"),
+    ({"a": 1, "b": "gone/model.bin"}, ["a"], "train returned b='gone/model.bin', but there is no"),
+    ({"a": [1, 2]}, ["a"], r"train returned a=\[1, 2\]; return a number"),
+    ({"f1@10": 1}, [], "'f1@10', which MLflow takes for no metric's name"),
+])
+def test_a_wrong_return_names_the_function_and_the_fix(tmp_path, result, wanted, message):
+    with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
+        read_result(result, wanted, tmp_path)
+
+
+def test_the_seed_counts_for_every_generator():
+    def draw():
+        return random.random(), np.random.random()
+
+    seed_all(5)
+    first = draw()
+    os.urandom(1)
+    assert draw() != first
+    seed_all(5)
+    assert draw() == first
+
+
+def test_what_catches_exceptions_lets_the_pruner_stop_a_trial():
+    assert not issubclass(Pruned, Exception)
+    assert takes_trial(lambda a, trial: 1) and not takes_trial(lambda a: 1)

@@ -1,0 +1,86 @@
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import mlflow
+import psutil
+import pytest
+
+from taglab.tracking.command import main
+from taglab.testing import environment, runs_in
+from taglab.tracking import start_run
+from taglab.tracking.ui import free_port
+
+
+def log_build(build: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DRONE_BUILD_NUMBER", build)
+    with start_run("wine/main.py", {}):
+        for accuracy in (0.5, 0.75):
+            with mlflow.start_run(run_name=f"trial {accuracy}", nested=True):
+                mlflow.log_metrics({"validation_accuracy": accuracy, "loss": 3.0})
+        mlflow.log_metrics({"test_accuracy": 0.987654, "validation_accuracy": 0.75})
+
+
+def test_the_summary_of_a_build_shows_its_runs_and_no_others(own_store, monkeypatch, capfd):
+    assert main(["summary", "--build", "7"]) == 0
+    assert capfd.readouterr().out == "no runs in build 7\n"
+    log_build("6", monkeypatch)
+    log_build("7", monkeypatch)
+    capfd.readouterr()
+    assert main(["summary", "--build", "7"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line.split("  ")[0] or line.split()[0] for line in lines[:2]] == ["run", "wine"]
+    assert [line.split()[-2:] for line in lines[1:]] == [
+        ["test_accuracy", "0.9877"], ["validation_accuracy", "0.5"],
+        ["validation_accuracy", "0.75"]]
+    assert lines[2].startswith("  trial 0.5") and max(map(len, lines)) <= 80
+    assert main(["summary"]) == 0
+    assert len(capfd.readouterr().out.splitlines()) == 7
+
+
+def test_kill_ends_the_running_runs_of_a_build_only(own_store, monkeypatch, capfd):
+    log_build("7", monkeypatch)
+    client, [finished], _ = runs_in(own_store)
+    running = {build: client.create_run(finished.info.experiment_id, tags={"build": build})
+               for build in ("7", "8")}
+    assert main(["kill", "--build", "7"]) == 0
+    assert capfd.readouterr().out.splitlines()[-1] == "1 runs marked as killed"
+    assert [client.get_run(running[build].info.run_id).info.status for build in ("7", "8")] == [
+        "KILLED", "RUNNING"]
+    assert client.get_run(finished.info.run_id).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("words", [[], ["kill"], ["summary", "--bild", "1"], ["uii"]])
+def test_wrong_usage_ends_with_status_3(words, capfd):
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 3 and "error: " in capfd.readouterr().err
+
+
+def test_the_ui_shows_the_store_and_leaves_no_process(own_store):
+    with start_run("wine/main.py", {}) as run:
+        mlflow.log_text("hello", "hello.txt")
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        port = busy.getsockname()[1]
+        ui = subprocess.Popen(
+            [sys.executable, "-m", "taglab.tracking", "ui", "--port", str(port)],
+            env=environment(own_store), stdout=subprocess.PIPE, text=True)
+        address = ui.stdout.readline().removeprefix("MLflow: ").partition("/#")[0].strip()
+    assert address.startswith("http://127.0.0.1:") and not address.endswith(f":{port}")
+    with urllib.request.urlopen(
+            f"{address}/get-artifact?run_id={run.info.run_id}&path=hello.txt") as answer:
+        assert answer.read() == b"hello"
+    children = psutil.Process(ui.pid).children()
+    ui.send_signal(signal.SIGINT)
+    assert ui.wait(timeout=20) == 0
+    assert children and not any(child.is_running() for child in children)
+    assert free_port(int(address.rpartition(":")[2])) == int(address.rpartition(":")[2])
+
+
+def test_the_ui_of_a_server_is_the_server(monkeypatch, capfd):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow-server:5000")
+    assert main(["ui"]) == 0
+    assert capfd.readouterr().out == "MLflow: http://mlflow-server:5000\n"

@@ -1,0 +1,121 @@
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+import mlflow
+import pytest
+
+from taglab.testing import artifacts, environment, run_python, runs_in
+from taglab.tracking import connect, experiment_name, start_run, tracking_uri
+
+PRINTING = """
+import ctypes, os, signal, subprocess, sys, time
+import mlflow
+from taglab.tracking import start_run
+with start_run("quick/main.py", {}):
+    with mlflow.start_run(run_name="nested", nested=True):
+        print("from python")
+        print("to stderr", file=sys.stderr)
+        ctypes.CDLL(None).puts(b"from C")
+        ctypes.CDLL(None).fflush(None)
+        subprocess.run(["echo", "from a subprocess"])
+        try:
+            print("ready")
+            time.sleep(60)
+        finally:
+            print("tidied up")
+"""
+
+
+def test_the_environment_decides_where_results_go(lab_folder):
+    assert tracking_uri({}) == f"sqlite:///{lab_folder / 'mlflow.db'}"
+    assert tracking_uri({"MLFLOW_URL": "http://kdl"}) == "http://kdl"
+    assert tracking_uri({"MLFLOW_URL": "http://kdl", "MLFLOW_TRACKING_URI": "http://own"}) == (
+        "http://own")
+    assert experiment_name({"MLFLOW_EXPERIMENT": "kdl"}) == "kdl"
+    assert experiment_name({"MLFLOW_EXPERIMENT": "kdl", "MLFLOW_EXPERIMENT_NAME": "own"}) == "own"
+    assert f'name = "{experiment_name({})}"' in (lab_folder / "pyproject.toml").read_text()
+
+
+@pytest.mark.parametrize("error, status", [
+    (None, "FINISHED"),
+    (SystemExit(0), "FINISHED"),
+    (SystemExit(), "FINISHED"),
+    (SystemExit(4), "FAILED"),
+    (SystemExit("no data"), "FAILED"),
+    (ZeroDivisionError("here"), "FAILED"),
+    (KeyboardInterrupt(), "KILLED"),
+])
+def test_a_run_and_its_nested_run_end_as_the_body_does(own_store, error, status):
+    with pytest.raises(type(error)) if error else contextlib.nullcontext():
+        with start_run("quick/main.py", {}):
+            with contextlib.suppress(OSError), mlflow.start_run(run_name="before", nested=True):
+                raise OSError("dealt with")
+            with mlflow.start_run(run_name="nested", nested=True):
+                if error:
+                    raise error
+    client, [parent], nested = runs_in(own_store)
+    assert (parent.info.status, nested[1].info.status) == (status, status)
+    assert nested[0].info.status == "FAILED"
+    if status == "FAILED":
+        log = client.download_artifacts(parent.info.run_id, "output.log", str(own_store))
+        assert type(error).__name__ in open(log).read()
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+def test_a_signal_leaves_no_run_behind_that_seems_to_run(own_store, number, code):
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRINTING], cwd=own_store, env=environment(own_store), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    printed = []
+    while process.poll() is None and "ready" not in printed:
+        printed.append(process.stdout.readline().rstrip("\n"))
+    os.killpg(process.pid, number)
+    last, _ = process.communicate(timeout=30)
+    assert process.returncode == code
+    client, [parent], [nested] = runs_in(own_store)
+    assert (parent.info.status, nested.info.status) == ("KILLED", "KILLED")
+    # What was printed is there in order, whoever printed it, live and in the log.
+    expected = ["from python", "to stderr", "from C", "from a subprocess", "ready"]
+    assert printed == expected and last.startswith("tidied up\n")
+    log = client.download_artifacts(parent.info.run_id, "output.log", str(own_store))
+    assert open(log).read().splitlines()[:6] == [*expected, "tidied up"]
+
+
+def test_every_run_carries_where_it_comes_from(own_store, monkeypatch):
+    for name, value in {"COMMIT_SHA": "abc", "TAG": "quick-v1", "BUILD_NUMBER": "7"}.items():
+        monkeypatch.setenv(f"DRONE_{name}", value)
+    with start_run("quick/main.py", {"seed": 5, "model": {"depth": 2}}):
+        with mlflow.start_run(nested=True):
+            pass
+    client, [parent], [nested] = runs_in(own_store)
+    for run in (parent, nested):
+        assert run.data.tags | {"commit": "abc", "tag": "quick-v1", "build": "7", "seed": "5",
+                                "process": "quick"} == run.data.tags
+        assert len(run.data.tags["config_hash"]) == 12
+    assert parent.data.params == {"seed": "5", "model.depth": "2"}
+    assert {"output.log", "versions.txt"} <= artifacts(client, parent)
+
+
+def test_in_a_test_or_a_notebook_nothing_is_left_changed(own_store, capfd):
+    connect()
+    streams, handler = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGTERM)
+    leave = mlflow.ActiveRun.__exit__
+    with start_run("quick/main.py", {"seed": 1}) as run:
+        print("shown")
+        mlflow.start_run(nested=True)  # never ended by the body
+    assert (sys.stdout, sys.stderr) == streams
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert mlflow.ActiveRun.__exit__ is leave
+    assert mlflow.active_run() is None and "MLFLOW_RUN_CONTEXT" not in os.environ
+    assert "shown" in capfd.readouterr().out
+    assert mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/output.log") == "shown\n"
+    assert {each.info.status for group in runs_in(own_store)[1:] for each in group} == {"FINISHED"}
+
+
+def test_a_server_that_is_away_is_an_error_soon(tmp_path):
+    done = run_python("-c", PRINTING, folder=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9",
+                      MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="0")
+    assert done.returncode == 1 and "Max retries exceeded" in done.stderr

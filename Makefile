@@ -8,7 +8,7 @@ AUTHOR := $(shell git config user.email > /dev/null || echo \
 	GIT_AUTHOR_NAME=Demo GIT_AUTHOR_EMAIL=demo@localhost \
 	GIT_COMMITTER_NAME=Demo GIT_COMMITTER_EMAIL=demo@localhost)
 
-.PHONY: demo test test-cluster benchmarks
+.PHONY: demo test check test-cluster benchmarks
 
 demo: $(LAB)
 	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
@@ -16,12 +16,17 @@ demo: $(LAB)
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
 	@echo "  python3 $(LAB)/vendor/taglab ui"
 
-$(LAB): | $(VENV)/ready
+$(LAB): | $(VENV)/tools
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
 
-test: $(VENV)/ready
+test: check
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --durations 10 tests
+
+# Style, types, and which way imports may point.
+check: $(VENV)/ready
 	$(VENV)/bin/python -m flake8
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup tests
+	$(VENV)/bin/python -m mypy
+	PYTHONPATH=src $(VENV)/bin/lint-imports
 
 test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster

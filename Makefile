@@ -2,6 +2,7 @@
 # takes the cluster that KUBECONFIG names and CLUSTER_IMAGE, an image that its nodes have.
 PYTHON ?= python3
 VENV := .venv
+PIP := $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check
 LAB := demo/demo-lab
 # A lab's first commit needs an author. Where git knows none, the demo brings one.
 AUTHOR := $(shell git config user.email > /dev/null || echo \
@@ -16,7 +17,7 @@ demo: $(LAB)
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
 	@echo "  python3 $(LAB)/vendor/taglab ui"
 
-$(LAB): | $(VENV)/tools
+$(LAB): | $(VENV)/cookiecutter
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
 
 test: check
@@ -34,7 +35,14 @@ test-cluster: $(VENV)/ready
 benchmarks: $(VENV)/ready
 	for name in bake push overhead runner search training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
-$(VENV)/ready: requirements.txt $(LAB_REQUIREMENTS)
+# What the demo needs.
+$(VENV)/cookiecutter: requirements.txt
 	$(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(PIP) --constraint requirements.txt cookiecutter
+	touch $@
+
+# What the tests need: tools, and the packages of a lab, which are those of the labs' environment.
+$(VENV)/ready: $(VENV)/cookiecutter {{cookiecutter.project_slug}}/requirements.txt
+	$(PIP) --requirement requirements.txt
+	$(VENV)/bin/python -m tests.lab_packages
 	touch $@

@@ -18,8 +18,11 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
         sys.path[0] = os.path.dirname(PACKAGE)
     from pathlib import Path
 
+    from taglab import __version__
+    from taglab.errors import LabError
     from taglab.lab import LIBRARY, NoLab, find_lab
-    from taglab.runner.environment import EnvironmentFailure, ensure_environment
+    from taglab.runner.environment import ensure_environment
+    from taglab.runner.state import check_state
 
     lab = find_lab(sys.argv[0]) or find_lab(os.getcwd())
     if lab is None or not (lab / LIBRARY / "__main__.py").exists():
@@ -28,14 +31,18 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
     words = [str(lab / LIBRARY), *sys.argv[1:]]
     if not (lab / LIBRARY).samefile(PACKAGE):
         os.execv(sys.executable, [sys.executable, *words])
-    if sys.argv[1:] == ["init"]:
-        from taglab.cli.init import init
-        return init(lab)
+    if sys.argv[1:] == ["--version"]:
+        print("lab", __version__)
+        return 0
     try:
+        check_state(lab)
+        if sys.argv[1:] == ["init"]:
+            from taglab.cli.init import init
+            return init(lab)
         environment = ensure_environment(Path(PACKAGE, "runner"),
                                          lambda line: print(line, flush=True))
-    except EnvironmentFailure as error:
-        sys.exit(str(error))
+    except LabError as error:
+        sys.exit(f"error: {error}")
     if not environment.samefile(sys.prefix):
         python = str(environment / "bin" / "python")
         os.execv(python, [python, *words])

@@ -4,6 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from taglab.runner.git import GitError, git
+from taglab.runner.state import mark_state
 
 REPOSITORY = Path(".lab", "origin.git")
 _HOOK = """\
@@ -36,6 +37,7 @@ def make_remote(lab: Path) -> str:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(_HOOK, encoding="utf-8")
     hook.chmod(0o755)
+    mark_state(lab)
     return _add_remote(lab)
 
 

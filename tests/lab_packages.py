@@ -15,17 +15,19 @@ TEMPLATE = Path(__file__).parents[1]
 sys.path.insert(0, str(TEMPLATE / "src"))
 
 
+def lab_requirements(deep_learning: str) -> str:
+    """Return the requirements.txt of a lab that was baked with this answer."""
+    file = TEMPLATE / "{{cookiecutter.project_slug}}" / "requirements.txt"
+    template = Environment(keep_trailing_newline=True).from_string(file.read_text())
+    return template.render(cookiecutter={"deep_learning": deep_learning})
+
+
 def main() -> None:
     """Write a .pth file that names the environment's folder of packages."""
     from taglab.runner.environment import ensure_environment
 
-    lab = TEMPLATE / "{{cookiecutter.project_slug}}"
-    text = (lab / "requirements.txt").read_text(encoding="utf-8")
-    answers = {"deep_learning": "pytorch"}
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "requirements.txt").write_text(
-            Environment(keep_trailing_newline=True).from_string(text).render(cookiecutter=answers),
-            encoding="utf-8")
+        Path(folder, "requirements.txt").write_text(lab_requirements("pytorch"), encoding="utf-8")
         environment = ensure_environment(Path(folder), lambda line: print(line, flush=True))
     [packages] = (environment / "lib").glob("python*/site-packages")
     Path(sysconfig.get_path("purelib"), "lab_packages.pth").write_text(f"{packages}\n")

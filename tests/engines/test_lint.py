@@ -1,4 +1,4 @@
-"""`lint` reports common mistakes with a fix, and nothing else."""
+"""Tests of `lint`: it reports common mistakes with a fix, and nothing else."""
 from __future__ import annotations
 
 import re

@@ -1,4 +1,4 @@
-"""Rules of `lint` for `trigger`, `when` and `${…}`: what Drone accepts although nobody wants it."""
+"""Rules of `lint` for `trigger`, `when` and `${…}`: likely mistakes that Drone accepts."""
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""`lint`: what Drone rejects in a `.drone.yml`, and what it accepts although nobody wants it."""
+"""`lint`: what Drone rejects in a `.drone.yml`, and likely mistakes that it accepts silently."""
 from __future__ import annotations
 
 import re
@@ -38,7 +38,7 @@ class Finding:
 
 def lint(text: str, *, files: Collection[str] | None = None,
          secrets: Collection[str] | None = None, requirements: str = "") -> list[Finding]:
-    """Return the findings for a `.drone.yml`, by line: what Drone rejects, and what it should.
+    """Return the findings for a `.drone.yml`, by line: errors and likely mistakes.
 
     `files` are the paths in the commit, `secrets` the names of the secrets on this machine; None
     skips the rules that need them. `requirements` is the hash that image tags should contain.

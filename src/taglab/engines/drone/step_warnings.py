@@ -1,4 +1,4 @@
-"""Rules of `lint` for pipelines and steps: what Drone accepts although nobody wants it."""
+"""Rules of `lint` for pipelines and steps: likely mistakes that Drone accepts silently."""
 from __future__ import annotations
 
 import posixpath

@@ -106,7 +106,8 @@ def test_substitution_answers_or_refuses(text: str, variables: dict[str, str]) -
 
 @given(pattern=st.text("abc*?[]{},^!-\\/", max_size=12), name=st.text("abc/-", max_size=12))
 def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
-    from taglab.engines.drone.conditions import BadPattern, Condition, glob_match
+    from taglab.engines.drone.conditions import Condition
+    from taglab.engines.drone.globs import BadPattern, glob_match
     try:
         matched = glob_match(pattern, name)
     except BadPattern:
@@ -117,7 +118,7 @@ def test_globs_answer_or_refuse(pattern: str, name: str) -> None:
 
 @given(command=TEXTS)
 def test_a_quoted_command_reads_back(command: str) -> None:
-    from taglab.engines.drone.script import go_quote
+    from taglab.engines.drone.golang import go_quote
     if all(character.isprintable() for character in command):
         assert json.loads(go_quote(command)) == command
     assert "\n" not in go_quote(command)

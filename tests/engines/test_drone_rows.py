@@ -1,7 +1,7 @@
-"""The local runner against rows of what Drone 2.25 and its Kubernetes runner did.
+"""Compares this package with Drone 2.25 and its Kubernetes runner, on recorded inputs and results.
 
-Each row agrees or is refused by name; a silent difference fails. DRONE_ROWS names another folder
-of the same files.
+Each row must agree or be refused explicitly; a silent difference fails. The environment variable
+DRONE_ROWS names another folder of the same files.
 """
 from __future__ import annotations
 
@@ -11,25 +11,42 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from taglab.engines.drone.conditions import Event
+from taglab.engines.drone.decide import pipeline_to_run, triggered_pipelines
+from taglab.engines.drone.documents import FileError
+from taglab.engines.drone.fields import Fields
+from taglab.engines.drone.globs import BadPattern, glob_match
+from taglab.engines.drone.outcome import PipelineState, PlannedStep, plan
+from taglab.engines.drone.schema import CONDITIONS, read_documents
+from taglab.engines.drone.script import step_script
+from taglab.engines.drone.substitution import SubstitutionError, substitute
+from taglab.engines.drone.tag_versions import version_variables
+from taglab.engines.drone.variables import (
+    Commit, Repository, Stage, drone_variables, step_environment)
+from taglab.runner.process import Processes
+from taglab.runner.secrets import look_up_secrets, make_mask
+
+Row = dict[str, Any]
+
 ROWS = Path(os.environ.get("DRONE_ROWS") or Path(__file__).with_name("drone_rows"))
 AGREED, REFUSED = "agreed", "refused"
-NOT_HERE = "not supported on this machine"
+NOT_SUPPORTED = "not supported on this machine"
 
 
-def by_error(mine: str | None, drones: str | None, same: bool) -> str:
-    """Judge a row by its errors: mine, Drone's, and whether the results are the same."""
-    if mine and NOT_HERE in mine:
+def compare_errors(ours: str | None, drones: str | None, same_result: bool) -> str:
+    """Judge a row by its errors and, if there are none, by whether the results are the same."""
+    if ours and NOT_SUPPORTED in ours:
         return REFUSED
-    if bool(mine) != bool(drones):
-        return f"error {mine!r}, Drone's {drones!r}"
-    return AGREED if mine or same else "another result"
+    if bool(ours) != bool(drones):
+        return f"error {ours!r}, Drone's {drones!r}"
+    return AGREED if ours or same_result else "another result"
 
 
-def judge_glob(row: dict) -> str:
-    from taglab.engines.drone.conditions import BadPattern, glob_match
+def judge_glob(row: Row) -> str:
     try:
         result = glob_match(row["pattern"], row["name"]), False
     except BadPattern:
@@ -37,33 +54,28 @@ def judge_glob(row: dict) -> str:
     return AGREED if result == (row["match"], row["bad_pattern"]) else f"got {result}"
 
 
-def judge_condition(row: dict) -> str:
-    from taglab.engines.drone.documents import FileError
-    from taglab.engines.drone.schema import CONDITIONS, read_documents
+def judge_condition(row: Row) -> str:
     try:
         condition = read_documents(f"ref: {row['yaml']}", lambda head: CONDITIONS)[0].ref
     except FileError as error:
-        return by_error(str(error), row["error"], False)
-    return by_error(None, row["error"], condition.match(row["value"]) == row["match"])
+        return compare_errors(str(error), row["error"], False)
+    return compare_errors(None, row["error"], condition.match(row["value"]) == row["match"])
 
 
-def judge_substitution(row: dict) -> str:
-    from taglab.engines.drone.substitution import SubstitutionError, substitute
+def judge_substitution(row: Row) -> str:
     try:
         result, error = substitute(row["text"], row["env"]), None
     except SubstitutionError as problem:
         result, error = None, str(problem)
-    return by_error(error, row.get("error"), result == row.get("out"))
+    return compare_errors(error, row.get("error"), result == row.get("out"))
 
 
-def judge_tag_versions(row: dict) -> str:
-    from taglab.engines.drone.variables import version_variables
+def judge_tag_versions(row: Row) -> str:
     result = {"DRONE_TAG": row["tag"], **version_variables(row["tag"])}
     return AGREED if result == row["env"] else f"got {result}"
 
 
-def judge_tag_env(row: dict) -> str:
-    from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
+def judge_tag_env(row: Row) -> str:
     env = row["env"]
     repository = Repository(
         env["DRONE_REPO_NAMESPACE"], env["DRONE_REPO_NAME"], env["DRONE_REPO_BRANCH"],
@@ -78,19 +90,18 @@ def judge_tag_env(row: dict) -> str:
                   int(env["DRONE_BUILD_NUMBER"]), int(env["DRONE_BUILD_PARENT"]),
                   env["DRONE_BUILD_TRIGGER"], env["DRONE_STAGE_MACHINE"],
                   int(env["DRONE_BUILD_CREATED"]), int(env["DRONE_BUILD_STARTED"]))
-    mine = drone_variables(repository, commit, stage, int(env["DRONE_BUILD_FINISHED"]))
-    links = {"DRONE_COMMIT_LINK", "CI_BUILD_LINK"}  # the row was fed one with a short commit
-    different = {name for name in {*mine, *env} - links if mine.get(name) != env.get(name)}
+    ours = drone_variables(repository, commit, stage, int(env["DRONE_BUILD_FINISHED"]))
+    links = {"DRONE_COMMIT_LINK", "CI_BUILD_LINK"}  # the row was recorded with a short hash
+    different = {name for name in {*ours, *env} - links if ours.get(name) != env.get(name)}
     return f"different: {sorted(different)}" if different else AGREED
 
 
-def judge_trace_line(row: dict) -> str:
-    from taglab.engines.drone.script import step_script
+def judge_trace_line(row: Row) -> str:
     script = step_script([row["command"]])
     return AGREED if script.endswith(row["script_tail"]) else f"got {script!r}"
 
 
-def judge_pipeline(row: dict) -> str:
+def judge_pipeline(row: Row) -> str:
     server, runner = judge_server(row), judge_runner(row)
     for verdict in (server, runner):
         if verdict not in (AGREED, REFUSED):
@@ -98,8 +109,7 @@ def judge_pipeline(row: dict) -> str:
     return REFUSED if REFUSED in (server, runner) else AGREED
 
 
-def event_of(row: dict):
-    from taglab.engines.drone.conditions import Event
+def event_of(row: Row) -> Event:
     if row["event"] == "tag":
         return Event("tag", f"refs/tags/{row['tag']}", "create", row.get("branch", ""), "lab/proj",
                      instance="drone.example")
@@ -108,20 +118,16 @@ def event_of(row: dict):
                  instance="drone.example")
 
 
-def judge_server(row: dict) -> str:
-    from taglab.engines.drone.decide import triggered_pipelines
-    from taglab.engines.drone.documents import FileError
+def judge_server(row: Row) -> str:
     wanted = row["server"]
     try:
         names = [each.name for each in triggered_pipelines(row["yaml"], event_of(row))]
     except FileError as error:
-        return by_error(str(error), wanted.get("error"), False)
-    return by_error(None, wanted.get("error"), names == wanted.get("matched"))
+        return compare_errors(str(error), wanted.get("error"), False)
+    return compare_errors(None, wanted.get("error"), names == wanted.get("matched"))
 
 
-def judge_runner(row: dict) -> str:
-    from taglab.engines.drone.decide import pipeline_to_run
-    from taglab.engines.drone.documents import FileError
+def judge_runner(row: Row) -> str:
     wanted = row.get("runner")
     if wanted is None:
         return AGREED
@@ -129,15 +135,14 @@ def judge_runner(row: dict) -> str:
         pipeline = pipeline_to_run(row["yaml"], "exp", {"DRONE_TAG": row["tag"] or ""},
                                    trusted=row.get("trusted", False))
     except FileError as error:
-        return by_error(str(error), wanted.get("error"), False)
+        return compare_errors(str(error), wanted.get("error"), False)
     if wanted.get("error"):
         return f"ran, but Drone says {wanted['error']}"
     return judge_run(row, pipeline, wanted)
 
 
-def judge_run(row: dict, pipeline, wanted: dict) -> str:
-    """Play the plan with the row's exit codes, and compare how each step ended."""
-    from taglab.engines.drone.outcome import PipelineState, plan
+def judge_run(row: Row, pipeline: Fields, wanted: Row) -> str:
+    """Run the plan with the exit codes of the row, and compare the status of each step."""
     planned = plan(pipeline, event_of(row))
     state = PipelineState(planned)
     while ready := state.settle():
@@ -145,16 +150,16 @@ def judge_run(row: dict, pipeline, wanted: dict) -> str:
             state.start(step.name, 1)
         for step in ready:
             state.finish(step.name, int(row.get("exit_codes", {}).get(step.name, 0)), 2)
-    mine = [(step.name, step.status, str(step.exit_code)) for step in state.steps.values()]
-    if "steps" in wanted and mine != [as_step(each) for each in wanted["steps"]]:
-        return f"steps {mine}"
+    ours = [(step.name, step.status, str(step.exit_code)) for step in state.steps.values()]
+    if "steps" in wanted and ours != [as_step(each) for each in wanted["steps"]]:
+        return f"steps {ours}"
     if "stage" in wanted and state.result != wanted["stage"]:
         return f"stage {state.result}"
     compiled = wanted.get("compiled") or [wanted.get("compiled_last")]
     return judge_compiled(pipeline, planned, [each for each in compiled if each])
 
 
-def as_step(step: dict | str) -> tuple[str, str, str]:
+def as_step(step: Row | str) -> tuple[str, str, str]:
     if isinstance(step, dict):
         return step["name"], step["status"], step["exit"]
     name, _, rest = step.rpartition("=")
@@ -162,8 +167,7 @@ def as_step(step: dict | str) -> tuple[str, str, str]:
     return name, status, code
 
 
-def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
-    from taglab.engines.drone.variables import step_environment
+def judge_compiled(pipeline: Fields, planned: list[PlannedStep], compiled: list[Row]) -> str:
     steps = {step.name: step for step in planned}
     for drones in compiled:
         step = steps.get(drones["name"])
@@ -176,19 +180,15 @@ def judge_compiled(pipeline, planned: list, compiled: list[dict]) -> str:
         if step.failure != {"fail-fast": "fast"}.get(drones["err"], drones["err"]):
             return f"{step.name} fails as {step.failure}"
         if step.step and "env" in drones:
-            mine = {name: value for name, value in
+            ours = {name: value for name, value in
                     {**pipeline.environment, **step_environment(step.step)}.items()
                     if isinstance(value, str) and not name.startswith(("DRONE", "CI", "GIT"))}
-            if mine != {name: value for name, value in drones["env"].items() if name != "DRONE"}:
-                return f"{step.name} has {mine}, Drone {drones['env']}"
+            if ours != {name: value for name, value in drones["env"].items() if name != "DRONE"}:
+                return f"{step.name} has {ours}, Drone {drones['env']}"
     return AGREED
 
 
-def judge_step_log_dash(row: dict) -> str:
-    from taglab.engines.drone.decide import pipeline_to_run
-    from taglab.engines.drone.variables import step_environment
-    from taglab.runner.process import Processes
-    from taglab.runner.secrets import look_up_secrets, make_mask
+def judge_step_log_dash(row: Row) -> str:
     step = pipeline_to_run(row["yaml"], "exp", {}).steps[0]
     environment, secrets = look_up_secrets(step_environment(step), row["secrets"])
     pieces: list[bytes] = []
@@ -202,7 +202,7 @@ def judge_step_log_dash(row: dict) -> str:
     return AGREED if (log, ended) == (row["log"], wanted) else f"got {ended} {log!r}"
 
 
-JUDGES: dict[str, Callable[[dict], str]] = {
+JUDGES: dict[str, Callable[[Row], str]] = {
     "glob": judge_glob, "condition": judge_condition, "substitution": judge_substitution,
     "tag_versions": judge_tag_versions, "tag_env": judge_tag_env, "trace_line": judge_trace_line,
     "pipeline": judge_pipeline, "field_types": judge_pipeline,
@@ -211,7 +211,7 @@ JUDGES: dict[str, Callable[[dict], str]] = {
 
 
 @pytest.mark.parametrize("name", JUDGES)
-def test_rows_agree_or_are_refused(name: str, capsys: pytest.CaptureFixture) -> None:
+def test_every_row_agrees_or_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     file = ROWS / f"{name}.jsonl"
     if not file.exists():
         pytest.skip(f"{file} does not exist")

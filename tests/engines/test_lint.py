@@ -1,21 +1,29 @@
-"""`lint`: what it says of a newcomer's mistakes, rule by rule, and that it is silent otherwise."""
+"""Tests of `lint`: it reports common mistakes with a fix, and nothing else."""
 from __future__ import annotations
 
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
+from taglab.engines.drone.documents import FileError
+from taglab.engines.drone.lint import RULES, Finding, lint
+from taglab.engines.drone.source import Source
+from taglab.runner.environment import requirements_hash
+from tests.conftest import Bake
 from tests.runner.conftest import PIPELINE
 
 MISTAKES = sorted(Path(__file__).with_name("mistakes").glob("*.yml"))
 HASH = "0123456789ab"
-SLOW_MACHINE = [HealthCheck.too_slow]  # of what makes the inputs; nothing of the runner's
-KNOWN = {"files": ["lab/main.py", "lab/test_main.py"], "secrets": ["token"], "requirements": HASH}
+SLOW_MACHINE = [HealthCheck.too_slow]  # generating the inputs may take long
+KNOWN: dict[str, Any] = {"files": ["lab/main.py", "lab/test_main.py"], "secrets": ["token"],
+                         "requirements": HASH}
 
 
 def steps(*texts: str) -> str:
@@ -32,26 +40,21 @@ def trigger(text: str) -> str:
     return PIPELINE[:PIPELINE.index("trigger")] + f"trigger: {{{text}}}\n"
 
 
-def findings(text: str, **known):
-    from taglab.engines.drone.lint import lint
-    return lint(text, **known)
-
-
 @pytest.mark.parametrize("file", MISTAKES, ids=lambda file: file.stem)
-def test_a_mistake_is_found_on_its_line_with_its_fix(file: Path) -> None:
+def test_lint_reports_a_mistake_on_its_line_with_a_fix(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     wanted = [(line, level, words)
               for line, content in enumerate(text.split("\n"), start=1)
               for level, words in re.findall(r"  # lint: (\w+) (.*?)(?=$|  # lint)", content)]
-    found = findings(re.sub(r"  # lint: .*", "", text), **KNOWN)
+    found = lint(re.sub(r"  # lint: .*", "", text), **KNOWN)
     assert wanted and len(found) == len(wanted), found
     for line, level, words in wanted:
         assert any((each.line, each.level) == (line, level) and words in each.text
                    and "\n" not in each.text for each in found), (line, words, found)
 
 
-# Rule, what it warns of, the fix, and the same without the mistake.
-RULES = [
+# Rule, a mistake, part of the warning, and a text without the mistake.
+CASES = [
     ("unknown_keys", trigger("tags: [a]"), "`ref: [refs/tags/NAME-*]`", trigger("ref: [a]")),
     ("unknown_keys", steps("script: [a]"), "`commands: [", steps("commands: [a]")),
     ("unknown_keys", steps("when: {tag: [a]}"), "did you mean `ref:", steps("when: {ref: [a]}")),
@@ -75,35 +78,35 @@ RULES = [
      trigger("branch: main")),
     ("branch_with_tags", steps("when: {branch: [main]}"), "remove `branch`",
      steps("when: {branch: {exclude: [main]}}")),
-    ("bad_patterns", trigger("ref: ['refs/tags/[!a]']"), "write `[^…]`",
+    ("invalid_patterns", trigger("ref: ['refs/tags/[!a]']"), "write `[^…]`",
      trigger("ref: ['refs/tags/[^a]']")),
-    ("bad_patterns", trigger("ref: ['{refs/tags/a,refs/tags/b}']"), "no `/` inside",
+    ("invalid_patterns", trigger("ref: ['{refs/tags/a,refs/tags/b}']"), "no `/` inside",
      trigger("ref: ['refs/tags/{a,b}']")),
-    ("star_and_slash", trigger("ref: [refs/tags/a-**]"), "write `*`, or `/**`",
+    ("star_before_slash", trigger("ref: [refs/tags/a-**]"), "write `*`, or `/**`",
      trigger("ref: [refs/tags/a/**]")),
-    ("star_and_slash", trigger("ref: [refs/tags/*]"), "write `refs/tags/**`",
+    ("star_before_slash", trigger("ref: [refs/tags/*]"), "write `refs/tags/**`",
      trigger("ref: [refs/tags/a-*]")),
-    ("matches_nothing", trigger("ref: [exp-*]"), "write `refs/tags/exp-*`",
+    ("never_matches", trigger("ref: [exp-*]"), "write `refs/tags/exp-*`",
      trigger("ref: ['**/exp-*', '*/tags/a']")),
-    ("matches_nothing", trigger("event: [tags]"), "write `tag`", trigger("event: [tag, p*]")),
-    ("matches_nothing", steps("when: {status: [failed]}"), "write `failure`",
+    ("never_matches", trigger("event: [tags]"), "write `tag`", trigger("event: [tag, p*]")),
+    ("never_matches", steps("when: {status: [failed]}"), "write `failure`",
      steps("when: {status: [failure, success]}")),
-    ("emptied_variables", PIPELINE + step("echo ${SEED}"), "write `$${SEED}` or `$SEED`",
+    ("unknown_variables", PIPELINE + step("echo ${SEED}"), "write `$${SEED}` or `$SEED`",
      PIPELINE + step("echo $${SEED} $SEED ${DRONE_TAG} ${DRONE_SEMVER_BUILD}")),
-    ("emptied_variables", trigger("event: [cron]") + step("echo ${SEED}"), "write `$${SEED}`",
+    ("unknown_variables", trigger("event: [cron]") + step("echo ${SEED}"), "write `$${SEED}`",
      trigger("event: [cron]") + "# ${SEED}\n" + step("echo ${DRONE_CRON}")),
-    ("odd_cpu", steps("resources: {limits: {cpu: 0.5}}"), "write `cpu: 500`",
+    ("cpu_in_cores", steps("resources: {limits: {cpu: 0.5}}"), "write `cpu: 500`",
      steps("resources: {limits: {cpu: 500}}")),
-    ("odd_cpu", PIPELINE + "resources: {requests: {cpu: 4}}", "write `cpu: 4000`",
+    ("cpu_in_cores", PIPELINE + "resources: {requests: {cpu: 4}}", "write `cpu: 4000`",
      PIPELINE + "resources: {requests: {cpu: 4000, memory: 4GiB}}"),
-    ("fast_and_left_out", steps("failure: fast, when: {event: [push]}"), "crashes Drone's",
+    ("fail_fast_with_when", steps("failure: fast, when: {event: [push]}"), "crashes Drone's",
      steps("failure: fast, when: {status: [success, failure]}", "when: {event: [push]}")),
     ("ignored_requests", steps("resources: {requests: {cpu: 500}}"), "move it to `resources:",
      PIPELINE + "resources: {requests: {cpu: 500}}"),
-    ("sudden_graph", steps("commands: [a]", "commands: [b]", "depends_on: [s1]"), "s0, s1 start",
-     steps("commands: [a]", "commands: [b]", "depends_on: [s0, s1]")),
-    ("sudden_graph", steps("commands: [a]", "depends_on: [s0]", "commands: [c]"), "s0, s2 start",
-     steps("commands: [a]", "depends_on: [s0]", "depends_on: [clone]")),
+    ("partial_depends_on", steps("commands: [a]", "commands: [b]", "depends_on: [s1]"),
+     "s0, s1 start", steps("commands: [a]", "commands: [b]", "depends_on: [s0, s1]")),
+    ("partial_depends_on", steps("commands: [a]", "depends_on: [s0]", "commands: [c]"),
+     "s0, s2 start", steps("commands: [a]", "depends_on: [s0]", "depends_on: [clone]")),
     ("unknown_secrets", steps("commands: [x], environment: {A: {from_secret: b}}"),
      "`b = \"VALUE\"`", steps("commands: [x], environment: {A: {from_secret: TOKEN}, B: c}")),
     ("unknown_secrets", steps("commands: [x], settings: {a: {from_secret: b}}"),
@@ -111,23 +114,23 @@ RULES = [
     ("unknown_secrets", steps("commands: [x], environment: {A: {from_secret: b}}"),
      "`b = \"VALUE\"`", steps("commands: [x], environment: {A: {from_secret: b}}")
      + "---\nkind: secret\nname: b\n"),
-    ("image_without_tag", (PIPELINE + step("a")).replace("x:1", "host:5000/x"), "`image: NAME:TAG",
+    ("unpinned_images", (PIPELINE + step("a")).replace("x:1", "host:5000/x"), "`image: NAME:TAG",
      (PIPELINE + step("a")).replace("x:1", "host:5000/x:1")),
-    ("image_without_tag", (PIPELINE + step("a")).replace("x:1", "x:latest"), "`image: NAME:TAG",
+    ("unpinned_images", (PIPELINE + step("a")).replace("x:1", "x:latest"), "`image: NAME:TAG",
      (PIPELINE + step("a")).replace("x:1", "x@sha256:1")),
     ("differing_images", steps("commands: [python a]", "commands: [python b], image: y:1"),
      "write `image: x:1`", steps("commands: [python a]", "commands: [b], image: y:1")),
-    ("image_of_other_requirements", PIPELINE + step("python a"), f"the tag `:{HASH}`",
+    ("outdated_images", PIPELINE + step("python a"), f"the tag `:{HASH}`",
      (PIPELINE + step("python a")).replace("x:1", f"x:{HASH}")),
-    ("missing_paths", PIPELINE + step("python lab/mian.py"), "did you mean `lab/main.py`?",
+    ("uncommitted_paths", PIPELINE + step("python lab/mian.py"), "did you mean `lab/main.py`?",
      PIPELINE + step("python lab/main.py --out lab/new.json")),
-    ("missing_paths", PIPELINE + step("python ./lab/min.py; true"), "did you mean `lab/main.py`",
+    ("uncommitted_paths", PIPELINE + step("python ./lab/min.py; true"), "mean `lab/main.py`",
      PIPELINE + step("cd lab", "python main.py")),
-    ("missing_paths", PIPELINE + step("A=1 sh ./run.sh && true"), "git add and commit it",
+    ("uncommitted_paths", PIPELINE + step("A=1 sh ./run.sh && true"), "git add and commit it",
      PIPELINE + step("curl x > run.sh", "sh ./run.sh", "python $X/a.py", "python -c 'a'", "sh /x")),
-    ("missing_paths", PIPELINE + step("python -m pytest lab/tests"), "did you mean `lab/test_main",
+    ("uncommitted_paths", PIPELINE + step("python -m pytest lab/tests"), "mean `lab/test_main",
      PIPELINE + step("python -m pytest lab lab/test_main.py::test_it", "python -m lib.main")),
-    ("missing_paths", steps("commands: [python main.py], working_dir: /drone/src/goals"),
+    ("uncommitted_paths", steps("commands: [python main.py], working_dir: /drone/src/goals"),
      "`goals/main.py` is not in", steps("commands: [python main.py], working_dir: lab")),
     ("exit_code_2", PIPELINE + step("python -m pytest lab"), "write `pytest … || exit 1`",
      PIPELINE + step("python -m pytest lab || exit 1")),
@@ -136,21 +139,19 @@ RULES = [
 ]
 
 
-@pytest.mark.parametrize("rule, wrong, fix, right", RULES)
-def test_a_rule_warns_of_its_mistake_alone(rule: str, wrong: str, fix: str, right: str) -> None:
-    from taglab.engines.drone import step_warnings
-    from taglab.engines.drone.source import Source
+@pytest.mark.parametrize("name, wrong, fix, right", CASES)
+def test_a_rule_warns_of_its_mistake_only(name: str, wrong: str, fix: str, right: str) -> None:
+    (rule,) = [rule for rule in RULES if rule.__name__ == name]
 
-    def found(text: str) -> list[str]:
-        return [words for _, words in getattr(step_warnings, rule)(Source(text, **KNOWN))]
+    def messages(text: str) -> list[str]:
+        return [message for _, message in rule(Source(text, **KNOWN))]
 
-    assert any(fix in words for words in found(wrong)), found(wrong)
-    assert found(right) == []
+    assert any(fix in message for message in messages(wrong)), messages(wrong)
+    assert messages(right) == []
 
 
-def test_every_rule_has_a_case() -> None:
-    from taglab.engines.drone.step_warnings import WARNINGS
-    assert {rule.__name__ for rule in WARNINGS} == {rule for rule, *_ in RULES}
+def test_every_rule_is_tested() -> None:
+    assert {rule.__name__ for rule in RULES} == {name for name, *_ in CASES}
 
 
 VOLUME = "volumes: [{name: v, %s}]\n"
@@ -163,7 +164,7 @@ ERRORS = [
     (PIPELINE.replace("pipeline", "Pipeline"), "resource not found: "),
     (PIPELINE.replace("exp", "${DRONE_TAG}", 1), "resource not found: "),
     ("kind: template\nname: a\n", "`kind: template`: not supported on this machine"),
-    (PIPELINE + "pipeline:\n", "a line `pipeline:` makes Drone read the file as one of"),
+    (PIPELINE + "pipeline:\n", "a line `pipeline:` makes Drone read the file as Drone 0.8"),
     (PIPELINE + "steps: [~]\n", "Linter: detected nil step: "),
     (PIPELINE + "steps: [{image: x}]\n", "Linter: invalid or missing step name: "),
     (PIPELINE + "steps: [{name: %s}]\n" % ("é" * 51),
@@ -198,32 +199,26 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize("text, words", ERRORS)
-def test_what_drone_rejects_has_its_words(text: str, words: str) -> None:
-    level = "warning" if "untrusted" in words else "error"
-    assert [each.text for each in findings(text)
-            if each.level == level and each.text.startswith(words)], findings(text)
+@pytest.mark.parametrize("text, message", ERRORS)
+def test_lint_quotes_drones_error(text: str, message: str) -> None:
+    level = "warning" if "untrusted" in message else "error"
+    found = lint(text)
+    assert [each for each in found if each.level == level and each.text.startswith(message)], found
 
 
-@pytest.mark.parametrize("text, words", ERRORS)
-def test_and_what_it_rejects_does_not_run(text: str, words: str) -> None:
-    from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
-    from taglab.engines.drone.documents import FileError
-    with pytest.raises(FileError, match=re.escape(words.rstrip(": ")[:40])):
+@pytest.mark.parametrize("text, message", ERRORS)
+def test_a_pipeline_that_drone_rejects_does_not_run(text: str, message: str) -> None:
+    with pytest.raises(FileError, match=re.escape(message.rstrip(": ")[:40])):
         all_pipelines(text)
         pipeline_to_run(text, "exp", {})
 
 
-def test_a_trusted_repository_may_mount() -> None:
-    from taglab.engines.drone.decide import pipeline_to_run
-    from taglab.engines.drone.documents import FileError
+def test_this_machine_refuses_volumes_even_of_a_trusted_repository() -> None:
     with pytest.raises(FileError, match="not supported on this machine"):
         pipeline_to_run(PIPELINE + VOLUME % "claim: {name: a}", "exp", {}, trusted=True)
 
 
-def test_the_server_and_the_runner_read_by_different_types() -> None:
-    from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
-    from taglab.engines.drone.documents import FileError
+def test_server_and_runner_expect_different_types() -> None:
     text = PIPELINE + "steps: [{name: a, image: x, commands: [a], user: root}]\n"
     assert all_pipelines(text)
     with pytest.raises(FileError, match="cannot unmarshal !!str `root`"):
@@ -233,20 +228,19 @@ def test_the_server_and_the_runner_read_by_different_types() -> None:
     pipeline_to_run(docker + "---\n" + PIPELINE, "exp", {})
 
 
-def test_a_baked_lab_has_no_finding(bake) -> None:
-    from taglab.runner.environment import requirements_hash
+def test_a_new_lab_has_no_findings(bake: Bake) -> None:
     lab = bake()
     listed = subprocess.run(["git", "-C", str(lab), "ls-files"], capture_output=True, text=True)
-    assert findings((lab / ".drone.yml").read_text(encoding="utf-8"),
-                    files=listed.stdout.splitlines(), requirements=requirements_hash(lab)) == []
+    assert lint((lab / ".drone.yml").read_text(encoding="utf-8"),
+                files=listed.stdout.splitlines(), requirements=requirements_hash(lab)) == []
 
 
-@pytest.mark.parametrize("words", [
+@pytest.mark.parametrize("fields", [
     "commands: [cowsay ${A]", "commands: ['python \"']", "resources: {limits: {cpu: .inf}}",
     "commands: [~]", "environment: {A: [1]}", "when: [a]", "settings: {a: !!int b}",
 ])
-def test_odd_fields_are_read_or_refused(words: str) -> None:
-    findings(steps(words), **KNOWN)
+def test_lint_accepts_unusual_fields(fields: str) -> None:
+    assert all(isinstance(each, Finding) for each in lint(steps(fields), **KNOWN))
 
 
 YAMLS = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(
@@ -259,8 +253,8 @@ YAMLS = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lamb
 @given(document=st.dictionaries(st.sampled_from(["steps", "services", "trigger", "resources",
                                                  "volumes", "depends_on", "name"]), YAMLS))
 @settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
-def test_any_document_is_linted(document: dict) -> None:
-    findings(yaml.safe_dump({"kind": "pipeline", "type": "kubernetes", **document}), **KNOWN)
+def test_lint_accepts_any_document(document: dict[str, Any]) -> None:
+    lint(yaml.safe_dump({"kind": "pipeline", "type": "kubernetes", **document}), **KNOWN)
 
 
 @given(text=st.text())
@@ -269,6 +263,6 @@ def test_any_document_is_linted(document: dict) -> None:
 @example("a: " + "[" * 300)
 @example("a: &a [b]\nb: &b [*a, *a]\n" * 3)
 @settings(deadline=5000, suppress_health_check=SLOW_MACHINE)
-def test_any_text_is_linted(text: str) -> None:
-    for finding in findings(text, **KNOWN):
+def test_lint_accepts_any_text(text: str) -> None:
+    for finding in lint(text, **KNOWN):
         assert finding.line > 0 and finding.text and "\n" not in finding.text

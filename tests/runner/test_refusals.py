@@ -86,7 +86,7 @@ def test_a_pipeline_of_kdl_is_read_and_its_volumes_are_refused_by_name(lab: Lab)
     lab.pipeline("", KDL)
     shown = lab.push_tag("run-examples-v1")
     assert lab.build().status == "error"
-    assert "line 36: `volumes`" in shown and "remove it for this machine" in shown
+    assert "line 36: `volumes`" in shown and "remove it to run on this machine" in shown
     lab.pipeline("", KDL[:KDL.index("volumes:\n- name: shared")])  # Drone ignores the step's then
     shown = lab.push_tag("run-examples-v2")
     assert lab.build(2).status == "success"

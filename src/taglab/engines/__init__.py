@@ -1,1 +1,1 @@
-"""What CI engines do with a pipeline file, as pure functions."""
+"""What CI engines make of a pipeline file and an event, as pure functions."""

@@ -1,62 +1,69 @@
-"""From a push to pipelines: what Drone's server and its runner decide, one after the other."""
+"""From a push to pipelines: what Drone's server decides, and then its runner."""
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from taglab.engines.drone import rejections
 from taglab.engines.drone.conditions import TRIGGER, Event, all_match
 from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.fields import Fields
 from taglab.engines.drone.schema import (
     NOT_PIPELINES, is_kubernetes, read_documents, runner_schema, server_schema)
 from taglab.engines.drone.substitution import substitute
-from taglab.engines.drone import rejections
 
 
 def triggered_pipelines(text: str, event: Event) -> list[Fields]:
-    """Return the pipelines that the event starts, from the file as it is written.
+    """Return the pipelines that the event starts, as the server reads them: without substitution.
 
-    Raises FileError when Drone rejects the file.
+    Raises FileError if Drone rejects the file.
     """
-    return [each for each in all_pipelines(text) if all_match(each.trigger, event, TRIGGER)]
+    return [pipeline for pipeline in all_pipelines(text)
+            if all_match(pipeline.trigger, event, TRIGGER)]
 
 
 def all_pipelines(text: str) -> list[Fields]:
-    """Return every pipeline of the file. Raises FileError when Drone rejects the file."""
+    """Return every pipeline of the file. Raises FileError if Drone rejects the file."""
     documents = read_documents(text, server_schema)
     _raise_first(rejections.by_server(documents))
-    _raise_first(rejections.as_old_file(text))
-    return [each for each in documents if each.kind not in NOT_PIPELINES]
+    _raise_first(rejections.legacy_format(text))
+    return [document for document in documents if document.kind not in NOT_PIPELINES]
 
 
 def pipeline_to_run(text: str, name: str, variables: Mapping[str, str],
                     trusted: bool = False) -> Fields:
-    """Return the pipeline `name` as the runner reads it, after `${…}` was replaced.
+    """Return the pipeline `name` as the runner reads it, after substitution.
 
-    Raises FileError when Drone rejects it or this machine refuses it. `trusted` says whether the
-    repository has Drone's flag of that name; no local one has.
+    `trusted` is Drone's flag of that name, which no local repository has. Raises FileError if
+    Drone rejects the pipeline or this machine cannot run it.
     """
     documents = read_documents(substitute(text, variables), runner_schema)
-    for pipeline in filter(is_kubernetes, documents):
-        _raise_first(rejections.when_read(pipeline))
-    asked = [each for each in documents if each.kind == "pipeline" and each.name == name]
-    if not asked:
-        raise FileError("resource not found: `${…}` cannot be used in a pipeline's name")
-    pipeline = asked[0]
-    if not is_kubernetes(pipeline):
-        raise FileError(f"not supported on this machine:\nline {pipeline.line_of('type')}: this "
-                        f"machine runs `type: kubernetes`, not `{pipeline.type}`")
-    refusals = [f"line {line}: {words}" for line, words in rejections.here(pipeline)]
+    for document in filter(is_kubernetes, documents):
+        _raise_first(rejections.on_parsing(document))
+    pipeline = _find(documents, name)
+    unsupported = [f"line {line}: {message}"
+                   for line, message in rejections.unsupported_here(pipeline)]
     try:
         _raise_first(rejections.by_runner(pipeline))
         if not trusted:
-            _raise_first(rejections.without_trust(pipeline))
-    except FileError as error:  # and, at once, what would be said after its correction
-        raise FileError("\n".join((str(error), *refusals))) from error
-    if refusals:
-        raise FileError("\n".join(("not supported on this machine:", *refusals)))
+            _raise_first(rejections.untrusted(pipeline))
+    except FileError as error:  # with what would be refused once this is corrected
+        raise FileError("\n".join((str(error), *unsupported))) from error
+    if unsupported:
+        raise FileError("\n".join(("not supported on this machine:", *unsupported)))
     return pipeline
 
 
+def _find(documents: Sequence[Fields], name: str) -> Fields:
+    for document in documents:
+        if document.kind == "pipeline" and document.name == name:
+            if is_kubernetes(document):
+                return document
+            raise FileError("not supported on this machine:\n"
+                            f"line {document.line_of('type')}: this machine runs "
+                            f"`type: kubernetes`, not `{document.type}`")
+    raise FileError("resource not found: `${…}` cannot be used in a pipeline's name")
+
+
 def _raise_first(problems: rejections.Problems) -> None:
-    for line, words in problems:
-        raise FileError(f"{words} (line {line})")
+    for line, message in problems:
+        raise FileError(f"{message} (line {line})")

@@ -1,34 +1,35 @@
-"""`lint`: what Drone rejects in a `.drone.yml`, and what it accepts and nobody wants."""
+"""`lint`: what Drone rejects in a `.drone.yml`, and likely mistakes that it accepts silently."""
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from taglab.engines.drone import condition_warnings, rejections, step_warnings
 from taglab.engines.drone.documents import FileError
+from taglab.engines.drone.rejections import Problems
 from taglab.engines.drone.schema import is_kubernetes, read_documents, runner_schema, server_schema
 from taglab.engines.drone.source import Source, sample_variables
-from taglab.engines.drone.step_warnings import WARNINGS
 from taglab.engines.drone.substitution import SubstitutionError, substitute
-from taglab.engines.drone import rejections
 
-_FIXES = {  # by how an error of the YAML ends
+RULES: tuple[Callable[[Source], Problems], ...] = (*condition_warnings.RULES, *step_warnings.RULES)
+_FIXES = {  # by the end of a YAML error
     "into a list": "write a list: `[a, b]`, or lines that begin with `- `",
-    "into string": "write one text; put it in quotes where it holds `: ` or begins with one of "
-                   "{[*&!%@; `from_secret` is for a step's variables",
-    "into int": "write a whole number without unit or quotes: cpu in thousandths of a core (500, "
-                "not 500m), user and group by number (root is 0)",
+    "into string": "write a single string; quote it if it contains `: ` or begins with one of "
+                   "{[*&!%@; `from_secret` works only in `environment` and `settings`",
+    "into int": "write a whole number without unit or quotes: cpu in millicores (500, not 500m), "
+                "user and group by number (root is 0)",
     "into bool": "write true or false, without quotes",
-    "into a mapping": "write lines of `name: value`",
-    "into a size": "write it like 512MiB or 4GiB",
-    "": "look at this line and the one before: indentation by spaces (no tabs), a space after "
-        "`:`, every quote and bracket closed",
+    "into a mapping": "write lines of the form `name: value`",
+    "into a size": "write a size such as 512MiB or 4GiB",
+    "": "check this line and the one before it: indent with spaces (no tabs), put a space after "
+        "`:`, close every quote and bracket",
 }
 
 
 @dataclass(frozen=True, order=True)
 class Finding:
-    """What is wrong on a line of `.drone.yml`, and the fix."""
+    """A mistake on a line of `.drone.yml`, and how to fix it."""
 
     line: int
     level: str  # error or warning
@@ -37,46 +38,49 @@ class Finding:
 
 def lint(text: str, *, files: Collection[str] | None = None,
          secrets: Collection[str] | None = None, requirements: str = "") -> list[Finding]:
-    """Return what Drone rejects in a `.drone.yml` and what it accepts and nobody wants, by line.
+    """Return the findings for a `.drone.yml`, by line: errors and likely mistakes.
 
-    `files` are the paths in the commit, `secrets` the names that this machine has a value for
-    (None: not known), `requirements` the hash that the image's tag should carry.
+    `files` are the paths in the commit, `secrets` the names of the secrets on this machine; None
+    skips the rules that need them. `requirements` is the hash that image tags should contain.
     """
-    found = {Finding(line, "error", words) for line, words in _errors(text)}
     source = Source(text, files, secrets, requirements)
-    try:
-        found |= {Finding(line, "warning", words)
-                  for rule in WARNINGS for line, words in rule(source)}
-        found |= {Finding(line, "warning", words) for pipeline in source.kubernetes
-                  for line, words in rejections.without_trust(pipeline)}
-    except FileError:
-        pass  # an error, which is found already
-    return sorted(found)
+    return sorted({*(Finding(line, "error", message) for line, message in _errors(text)),
+                   *(Finding(line, "warning", message) for line, message in _warnings(source))})
 
 
-def _errors(text: str) -> rejections.Problems:
-    """Yield what the server says of the file, and the runner of each of its pipelines."""
+def _errors(text: str) -> Problems:
+    """Yield what the server rejects in the file, and the runner in each of its pipelines."""
     try:
         documents = read_documents(text, server_schema)
         yield from rejections.by_server(documents)
-        yield from rejections.as_old_file(text)
+        yield from rejections.legacy_format(text)
         yield from rejections.never_found(documents)
     except FileError as error:
-        yield from _read_errors(str(error))
+        yield from _yaml_errors(str(error))
     try:
         documents = read_documents(substitute(text, sample_variables()), runner_schema)
         for pipeline in filter(is_kubernetes, documents):
-            yield from [*rejections.when_read(pipeline)] or rejections.by_runner(pipeline)
+            yield from [*rejections.on_parsing(pipeline)] or rejections.by_runner(pipeline)
     except SubstitutionError as error:
-        yield error.line, (f"{error}: Drone reads `${{…}}` before any shell does; "
-                           "write `$${…}` for what the shell should read, or `$NAME`")
+        yield error.line, (f"{error}: Drone expands `${{…}}` before the shell runs; "
+                           "to leave it to the shell, write `$${…}` or `$NAME`")
     except FileError as error:
-        yield from _read_errors(str(error))
+        yield from _yaml_errors(str(error))
 
 
-def _read_errors(message: str) -> Iterator[tuple[int, str]]:
-    """Turn the message of a FileError into findings, one for each line it names."""
+def _yaml_errors(message: str) -> Problems:
+    """Split the message of a FileError by the lines that it names, and add a fix to each."""
     found = re.findall(r"^(?:yaml: | *)line (\d+): (.*)", message, re.MULTILINE)
-    for line, words in found or [("1", message.replace("\n", " "))]:
-        fix = next(fix for end, fix in _FIXES.items() if words.endswith(end))
-        yield int(line), words if "not supported" in words else f"yaml: {words}: {fix}"
+    for line, error in found or [("1", message.replace("\n", " "))]:
+        fix = next(fix for end, fix in _FIXES.items() if error.endswith(end))
+        yield int(line), error if "not supported" in error else f"yaml: {error}: {fix}"
+
+
+def _warnings(source: Source) -> Problems:
+    try:
+        for rule in RULES:
+            yield from rule(source)
+        for pipeline in source.kubernetes:
+            yield from rejections.untrusted(pipeline)
+    except FileError:
+        pass  # _errors reports it

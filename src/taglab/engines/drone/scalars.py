@@ -1,5 +1,4 @@
-"""What a scalar means to Drone's YAML, which is YAML 1.1 with rules of its own, and how it prints.
-"""
+"""What a scalar means to Drone's YAML parser, a YAML 1.1 with rules of its own."""
 from __future__ import annotations
 
 import json
@@ -9,13 +8,16 @@ from decimal import Decimal
 
 import yaml
 
-NULLS = ("", "~", "null", "Null", "NULL")
+Scalar = str | int | float | bool | None
+
+_NULLS = ("", "~", "null", "Null", "NULL")
 _TRUE = ("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON")
 _FALSE = ("n", "N", "no", "No", "NO", "false", "False", "FALSE", "off", "Off", "OFF")
-_SPECIAL = {**dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False),
-            **{f"{sign}.{name}": float(f"{sign}inf") for sign in ("", "+", "-")
-               for name in ("inf", "Inf", "INF")},
-            **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan)}
+_WORDS: dict[str, bool | float] = {
+    **dict.fromkeys(_TRUE, True), **dict.fromkeys(_FALSE, False),
+    **{f"{sign}.{name}": float(f"{sign}inf") for sign in ("", "+", "-")
+       for name in ("inf", "Inf", "INF")},
+    **dict.fromkeys((".nan", ".NaN", ".NAN"), math.nan)}
 _INTEGER = re.compile(r"([-+]?)(?:0[xX]([0-9a-fA-F]+)|0[bB]([01]+)|0[oO]?([0-7]+)|"
                       r"(0|[1-9][0-9]{0,19}))")
 _BASES = (16, 2, 8, 10)
@@ -23,21 +25,22 @@ _FLOAT = re.compile(r"[-+]?[0-9]*\.?[0-9]+([eE][-+][0-9]+)?|\.[0-9]+[eE][0-9]+")
 
 
 def is_null(node: yaml.Node) -> bool:
-    """Say whether a node is null, in whatever way it is written."""
-    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in NULLS
+    """Return whether a node is null, however it is written."""
+    return isinstance(node, yaml.ScalarNode) and not node.style and node.value in _NULLS
 
 
-def scalar(node: yaml.ScalarNode) -> str | int | float | bool | None:
-    """Return what a scalar is where nothing says what it should be."""
-    text = node.value
+def scalar(node: yaml.ScalarNode) -> Scalar:
+    """Return the value of a scalar by its own form, where no field says its type."""
+    text: str = node.value
     if node.style:
         return text
-    if text in NULLS:
+    if text in _NULLS:
         return None
-    return _SPECIAL[text] if text in _SPECIAL else _number(text)
+    return _WORDS[text] if text in _WORDS else _number(text)
 
 
 def _number(text: str) -> str | int | float:
+    """Return the number that a plain scalar is, or its text."""
     digits = text if text[0] == "." else text.replace("_", "")
     if found := _INTEGER.fullmatch(digits):
         base, written = next((base, written) for base, written in zip(_BASES, found.groups()[1:])
@@ -51,7 +54,9 @@ def _number(text: str) -> str | int | float:
 
 
 def setting_text(value: object) -> str:
-    """Print a plugin's setting as its variable holds it: lists of scalars with commas, else JSON.
+    """Return the value of a plugin's setting as its variable holds it.
+
+    Lists of scalars are joined with commas; other lists and mappings become JSON, as Go writes it.
     """
     if isinstance(value, list) and not any(isinstance(item, (list, dict)) for item in value):
         return ",".join("" if item is None else _scalar_text(item) for item in value)
@@ -77,7 +82,7 @@ def _scalar_text(value: object) -> str:
 
 
 def _float_text(value: float) -> str:
-    """Print a float as Go's %g does: shortly, with an exponent from a million on."""
+    """Format a float like Go's %g: the shortest form, with an exponent from a million on."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     shortest = Decimal(repr(value)).normalize()

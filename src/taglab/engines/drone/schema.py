@@ -1,118 +1,123 @@
-"""The fields of `.drone.yml` and the kind of each, for Drone's server and for its runner.
+"""The fields of `.drone.yml` and their types, for Drone's server and for its Kubernetes runner.
 
-The server knows Docker's pipelines and reads every pipeline as one; the runner reads its own.
+The server reads every pipeline as one of Docker's; the runner reads only its own.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from taglab.engines.drone.documents import FileError, parse_documents
-from taglab.engines.drone.fields import ANY, Fields, Reader, Schema
-from taglab.engines.drone.fields import boolean as BOOLEAN
-from taglab.engines.drone.fields import condition as CONDITION
-from taglab.engines.drone.fields import integer as INTEGER
-from taglab.engines.drone.fields import or_fields, setting, size as SIZE, text_or, variable
-from taglab.engines.drone.fields import text as TEXT
+from taglab.engines.drone.field_types import (
+    boolean, condition, integer, or_fields, setting, size, string, string_or, variable)
+from taglab.engines.drone.fields import Decoder, Fields, MapOf, Schema
 
 WORKSPACE = "/drone/src"
-UNNAMED = "default"  # what Drone calls a pipeline without a name
+_UNNAMED = "default"  # what Drone calls a pipeline without a name
 
-TEXTS = [TEXT]
-_TEXT_MAP: Schema = {ANY: TEXT}
-_AMOUNTS: Schema = {"cpu": INTEGER, "memory": SIZE}
+_STRING_MAP = MapOf(string)
+_AMOUNTS: Schema = {"cpu": integer, "memory": size}
 _RESOURCES: Schema = {"requests": _AMOUNTS, "limits": _AMOUNTS}
-CONDITIONS: Schema = {name: CONDITION for name in (
+CONDITIONS: Schema = {name: condition for name in (
     "branch", "event", "action", "ref", "repo", "target", "cron", "status", "instance", "paths")}
-_HEAD: Schema = {"kind": TEXT, "type": text_or("docker"), "name": text_or(UNNAMED),
-                 "version": TEXT}
+_HEAD: Schema = {"kind": string, "type": string_or("docker"), "name": string_or(_UNNAMED),
+                 "version": string}
 _STEP: Schema = {
-    "name": TEXT, "image": TEXT, "commands": TEXTS, "environment": {ANY: variable},
-    "settings": {ANY: setting}, "depends_on": TEXTS, "when": CONDITIONS, "failure": TEXT,
-    "detach": BOOLEAN, "privileged": BOOLEAN, "pull": TEXT, "resources": _RESOURCES,
-    "working_dir": TEXT, "entrypoint": TEXTS, "command": TEXTS, "shell": TEXT,
-    "volumes": [{"name": TEXT, "path": TEXT}],
+    "name": string, "image": string, "commands": [string], "environment": MapOf(variable),
+    "settings": MapOf(setting), "depends_on": [string], "when": CONDITIONS, "failure": string,
+    "detach": boolean, "privileged": boolean, "pull": string, "resources": _RESOURCES,
+    "working_dir": string, "entrypoint": [string], "command": [string], "shell": string,
+    "volumes": [{"name": string, "path": string}],
 }
-_OBJECT: Schema = {"name": TEXT, "default_mode": INTEGER, "optional": BOOLEAN}
-_BOTH: Schema = {
-    **_HEAD, "depends_on": TEXTS,
-    "clone": {"disable": BOOLEAN, "depth": INTEGER, "skip_verify": BOOLEAN},
-    "concurrency": {"limit": INTEGER}, "node": _TEXT_MAP,
-    "platform": {"os": TEXT, "arch": TEXT, "variant": TEXT, "version": TEXT},
-    "trigger": CONDITIONS, "services": [_STEP], "steps": [_STEP],
-    "volumes": [{"name": TEXT, "temp": {"medium": TEXT, "size_limit": SIZE},
-                 "host": {"path": TEXT}}],
-    "image_pull_secrets": TEXTS, "workspace": {"path": text_or(WORKSPACE)},
+_CLONE: Schema = {"disable": boolean, "depth": integer, "skip_verify": boolean}
+_VOLUME: Schema = {"name": string, "temp": {"medium": string, "size_limit": size},
+                   "host": {"path": string}}
+_COMMON: Schema = {
+    **_HEAD, "depends_on": [string], "clone": _CLONE, "concurrency": {"limit": integer},
+    "node": _STRING_MAP,
+    "platform": {"os": string, "arch": string, "variant": string, "version": string},
+    "trigger": CONDITIONS, "services": [_STEP], "steps": [_STEP], "volumes": [_VOLUME],
+    "image_pull_secrets": [string], "workspace": {"path": string_or(WORKSPACE)},
 }
 
-STEP: Schema = {**_STEP, "user": INTEGER, "group": INTEGER,
-                "volumes": [{"name": TEXT, "path": TEXT, "sub_path": TEXT}]}
+_KUBERNETES_STEP: Schema = {
+    **_STEP, "user": integer, "group": integer,
+    "volumes": [{"name": string, "path": string, "sub_path": string}],
+}
+_KUBERNETES_OBJECT: Schema = {"name": string, "default_mode": integer, "optional": boolean}
 PIPELINE: Schema = {
-    **_BOTH, "steps": [STEP], "services": [STEP],
-    "clone": {**_BOTH["clone"], "retries": INTEGER, "trace": BOOLEAN},
-    "resources": _RESOURCES, "environment": _TEXT_MAP,
-    "volumes": [{**_BOTH["volumes"][0], "claim": {"name": TEXT, "read_only": BOOLEAN},
-                 "config_map": _OBJECT, "secret": _OBJECT}],
-    "metadata": {"namespace": TEXT, "annotations": _TEXT_MAP, "labels": _TEXT_MAP},
-    "node_name": TEXT, "node_selector": _TEXT_MAP, "service_account_name": TEXT,
-    "tolerations": [{"key": TEXT, "operator": TEXT, "effect": TEXT, "value": TEXT,
-                     "tolerationseconds": INTEGER}],  # as Drone reads it, whatever it documents
-    "dns_config": {"nameservers": TEXTS, "searches": TEXTS,
-                   "options": [{"name": TEXT, "value": TEXT}]},
-    "host_aliases": [{"ip": TEXT, "hostnames": TEXTS}],
+    **_COMMON, "steps": [_KUBERNETES_STEP], "services": [_KUBERNETES_STEP],
+    "clone": {**_CLONE, "retries": integer, "trace": boolean},
+    "resources": _RESOURCES, "environment": _STRING_MAP,
+    "volumes": [{**_VOLUME, "claim": {"name": string, "read_only": boolean},
+                 "config_map": _KUBERNETES_OBJECT, "secret": _KUBERNETES_OBJECT}],
+    "metadata": {"namespace": string, "annotations": _STRING_MAP, "labels": _STRING_MAP},
+    "node_name": string, "node_selector": _STRING_MAP, "service_account_name": string,
+    "tolerations": [{"key": string, "operator": string, "effect": string, "value": string,
+                     "tolerationseconds": integer}],  # so in Drone's code, unlike its documentation
+    "dns_config": {"nameservers": [string], "searches": [string],
+                   "options": [{"name": string, "value": string}]},
+    "host_aliases": [{"ip": string, "hostnames": [string]}],
 }
 
 _DOCKER_STEP: Schema = {
-    **_STEP, "user": TEXT, "network_mode": TEXT, "dns": TEXTS, "dns_search": TEXTS,
-    "extra_hosts": TEXTS, "devices": [{"name": TEXT, "path": TEXT}],
-    "ports": [or_fields(INTEGER, {"port": INTEGER, "host": INTEGER, "protocol": TEXT})],
-    "push": or_fields(TEXT, {"image": TEXT}),
-    "build": or_fields(TEXT, {
-        "args": _TEXT_MAP, "cache_from": TEXTS, "context": TEXT, "dockerfile": TEXT,
-        "image": TEXT, "labels": _TEXT_MAP}),
+    **_STEP, "user": string, "network_mode": string, "dns": [string], "dns_search": [string],
+    "extra_hosts": [string], "devices": [{"name": string, "path": string}],
+    "ports": [or_fields(integer, {"port": integer, "host": integer, "protocol": string})],
+    "push": or_fields(string, {"image": string}),
+    "build": or_fields(string, {
+        "args": _STRING_MAP, "cache_from": [string], "context": string, "dockerfile": string,
+        "image": string, "labels": _STRING_MAP}),
 }
-_DOCKER: Schema = {**_BOTH, "steps": [_DOCKER_STEP], "services": [_DOCKER_STEP],
-                   "workspace": {"base": TEXT, "path": TEXT}}
-NOT_PIPELINES: dict[str, Schema] = {  # every other kind is one
-    "secret": {**_HEAD, "data": TEXT, "get": {"path": TEXT, "name": TEXT, "key": TEXT}},
-    "signature": {"kind": TEXT, "hmac": TEXT},
-    "registry": {**_HEAD, "data": _TEXT_MAP},
-    "cron": {**_HEAD, "spec": {"schedule": TEXT, "branch": TEXT, "deployment": {"target": TEXT}}},
+_DOCKER: Schema = {**_COMMON, "steps": [_DOCKER_STEP], "services": [_DOCKER_STEP],
+                   "workspace": {"base": string, "path": string}}
+NOT_PIPELINES: dict[str, Schema] = {  # by kind; documents of any other kind are pipelines
+    "secret": {**_HEAD, "data": string, "get": {"path": string, "name": string, "key": string}},
+    "signature": {"kind": string, "hmac": string},
+    "registry": {**_HEAD, "data": _STRING_MAP},
+    "cron": {**_HEAD, "spec": {"schedule": string, "branch": string,
+                               "deployment": {"target": string}}},
 }
 
 
 def server_schema(head: Fields) -> Schema:
-    """Return what the server expects in a document."""
+    """Return the schema by which the server reads a document."""
     return NOT_PIPELINES.get(head.kind, _DOCKER)
 
 
 def runner_schema(head: Fields) -> Schema:
-    """Return what the Kubernetes runner expects in a document; it leaves others unread."""
+    """Return the schema by which the runner reads a document; of other runners', only the head."""
     return PIPELINE if is_kubernetes(head) else NOT_PIPELINES.get(head.kind, _HEAD)
 
 
 def any_pipeline_schema(head: Fields) -> Schema:
-    """Return the runner's view of a document, also where it is another runner's."""
+    """Return the runner's schema, for pipelines of other runners too."""
     return PIPELINE if head.kind == "pipeline" else runner_schema(head)
 
 
 def is_kubernetes(document: Fields) -> bool:
-    """Say whether a document is a pipeline for the Kubernetes runner."""
-    return document.kind == "pipeline" and document.type == "kubernetes"
+    """Return whether a document is a pipeline for the Kubernetes runner."""
+    return bool(document.kind == "pipeline" and document.type == "kubernetes")
+
+
+def services_and_steps(pipeline: Fields) -> list[Fields]:
+    """Return the services and steps of a pipeline in Drone's order."""
+    return [*pipeline.services, *pipeline.steps]
 
 
 def read_documents(text: str, schema_of: Callable[[Fields], Schema],
                    lenient: bool = False) -> list[Fields]:
-    """Read the documents of a file, each by the schema that its kind, type and name give.
+    """Decode the documents of a file, each by the schema for its kind, type and name.
 
-    Raises FileError, with Drone's text for each field of a wrong type; those count as empty where
-    reading is lenient.
+    Raises FileError with Drone's message for every field of the wrong type; with `lenient`, such
+    fields are empty instead.
     """
-    documents, errors = [], []
+    documents: list[Fields] = []
+    errors: list[str] = []
     for first_line, node in parse_documents(text):
-        nodes, reader = [node] if node else [], Reader(first_line)
-        schema = schema_of(Reader(first_line).fields(nodes, _HEAD))
-        documents.append(reader.fields(nodes, schema))
-        errors += dict.fromkeys(reader.errors)
+        nodes, decoder = [node] if node else [], Decoder(first_line)
+        schema = schema_of(Decoder(first_line).fields(nodes, _HEAD))
+        documents.append(decoder.fields(nodes, schema))
+        errors += dict.fromkeys(decoder.errors)
     if errors and not lenient:
         raise FileError("\n  ".join(["yaml: unmarshal errors:", *errors]))
     return documents

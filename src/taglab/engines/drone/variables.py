@@ -1,14 +1,13 @@
-"""The variables of a step: Drone's own, with those of a tag that is a version, and the file's."""
+"""The variables of a step: those that Drone sets, and those that `.drone.yml` adds."""
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from taglab.engines.drone.fields import Fields, Secret
-from taglab.engines.drone.script import go_quote
+from taglab.engines.drone.tag_versions import version_variables
 
-_SAME = {  # the variables with the value of another
+_ALIASES = {  # the other names of a variable
     "DRONE_SYSTEM_HOST": "DRONE_SYSTEM_HOSTNAME",
     "DRONE_REPO": "CI_REPO CI_REPO_NAME",
     "DRONE_REPO_NAMESPACE": "DRONE_REPO_OWNER",
@@ -32,7 +31,7 @@ _SAME = {  # the variables with the value of another
 
 @dataclass(frozen=True)
 class Repository:
-    """The repository that was pushed to and the server that runs its pipelines."""
+    """The repository that was pushed to, and the server that runs its pipelines."""
 
     namespace: str
     name: str
@@ -47,13 +46,16 @@ class Repository:
 
     @property
     def slug(self) -> str:
-        """Namespace and name."""
+        """The full name, `namespace/name`."""
         return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Commit:
-    """What was pushed: a tag or a branch, and the commit it points at."""
+    """The tag or branch that was pushed, and the commit it points to.
+
+    `event` is "tag" or "push"; `before` is the hash that the ref pointed to until now.
+    """
 
     event: str
     ref: str
@@ -66,23 +68,26 @@ class Commit:
 
     @property
     def tag(self) -> str:
-        """The tag's name; "" for a branch."""
+        """The tag's name, or "" for a branch."""
         return self.ref.removeprefix("refs/tags/") if self.event == "tag" else ""
 
     @property
     def branch(self) -> str:
-        """The branch's name; "" for a tag."""
+        """The branch's name, or "" for a tag."""
         return self.ref.removeprefix("refs/heads/") if self.event != "tag" else ""
 
     @property
     def action(self) -> str:
-        """`create` for a tag; "" for a branch."""
+        """`create` for a tag, or "" for a branch."""
         return "create" if self.event == "tag" else ""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One pipeline of a build: its number among those that run, and when things began."""
+    """One pipeline of a build; `number` counts those that run from 1.
+
+    `parent` is the build that was restarted, or 0; `created` and `started` are Unix seconds.
+    """
 
     name: str
     number: int
@@ -97,19 +102,23 @@ class Stage:
 
 def drone_variables(repository: Repository, commit: Commit, stage: Stage,
                     now: int) -> dict[str, str]:
-    """Return the variables that `${NAME}` may use in `.drone.yml` and that every step has."""
+    """Return the variables that every step has and that `${NAME}` may use in `.drone.yml`.
+
+    `now`, in Unix seconds, is what Drone reports as the end of a build that has not ended.
+    """
     variables = {**_of_repository(repository), **_of_commit(repository, commit),
                  **_of_build(repository, commit, stage, now)}
-    for name, others in _SAME.items():
-        variables |= dict.fromkeys(others.split(), variables[name])
+    for name, aliases in _ALIASES.items():
+        variables |= dict.fromkeys(aliases.split(), variables[name])
     return variables
 
 
 def step_variables(drone: Mapping[str, str], pipeline: Fields, commit: Commit, workspace: str,
                    environment: Mapping[str, str]) -> dict[str, str]:
-    """Return a step's variables in Drone's order: what comes later wins.
+    """Return all variables of a step, by Drone's precedence.
 
-    `environment` is the step's own, with its secrets looked up already.
+    `drone` has the result of `drone_variables`; `environment` that of `step_environment`, with
+    the secrets filled in. It wins over everything else.
     """
     name, email = commit.author_name or "drone", commit.author_email or "noreply@drone"
     return {**pipeline.environment, **drone,
@@ -119,7 +128,7 @@ def step_variables(drone: Mapping[str, str], pipeline: Fields, commit: Commit, w
 
 
 def step_environment(step: Fields) -> dict[str, str | Secret]:
-    """Return the variables that a step names: its environment, then its settings as PLUGIN_…."""
+    """Return the variables that a step defines: `environment`, and `settings` as PLUGIN_…."""
     settings = {f"PLUGIN_{name.upper()}": value for name, value in step.settings.items()}
     return {name: value for name, value in {**step.environment, **settings}.items()
             if value is not None}
@@ -169,57 +178,3 @@ def _of_build(repository: Repository, commit: Commit, stage: Stage, now: int) ->
         "DRONE_STAGE_DEPENDS_ON": ",".join(stage.depends_on),
         "CI_BUILD_FINISHED": "0", "CI_BUILD_STATUS": "running", "CI_BUILD_TARGET": "",
     }
-
-
-def version_variables(tag: str) -> dict[str, str]:
-    """Return DRONE_SEMVER… and DRONE_CALVER… for a tag; other tags give DRONE_SEMVER_ERROR."""
-    version = tag.removeprefix("v")
-    try:
-        variables = _semver(version)
-    except ValueError as error:
-        variables = {"DRONE_SEMVER_ERROR": str(error)}
-    return variables | _calver(version)
-
-
-def _semver(text: str) -> dict[str, str]:
-    """Read MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]. Raises ValueError with Drone's text."""
-    rest, _, build = text.partition("+")
-    core, _, prerelease = rest.partition("-")
-    parts = core.split(".", 2)
-    if len(parts) != 3:
-        raise ValueError(f"{core} is not in dotted-tri format")
-    for what, identifier in (("pre-release", prerelease), ("metadata", build)):
-        if identifier and not re.fullmatch(r"[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*", identifier):
-            raise ValueError(f"failed to validate {what}: {identifier} "
-                             "is not a valid semver identifier")
-    major, minor, patch = (str(_integer(part)) for part in parts)
-    short = f"{major}.{minor}.{patch}"
-    variables = {"DRONE_SEMVER": short + (f"-{prerelease}" if prerelease else "")
-                 + (f"+{build}" if build else ""),
-                 "DRONE_SEMVER_MAJOR": major, "DRONE_SEMVER_MINOR": minor,
-                 "DRONE_SEMVER_PATCH": patch, "DRONE_SEMVER_SHORT": short}
-    optional = {"DRONE_SEMVER_PRERELEASE": prerelease, "DRONE_SEMVER_BUILD": build}
-    return variables | {name: value for name, value in optional.items() if value}
-
-
-def _integer(text: str) -> int:
-    if not re.fullmatch(r"[-+]?[0-9]+", text):
-        raise ValueError(f"strconv.ParseInt: parsing {go_quote(text)}: invalid syntax")
-    if not -2**63 <= int(text) < 2**63:
-        raise ValueError(f'strconv.ParseInt: parsing "{text}": value out of range')
-    return int(text)
-
-
-def _calver(text: str) -> dict[str, str]:
-    """Read YEAR.MINOR[.MICRO][-MODIFIER], the year from 19 to 99 or from 2019 to 9998."""
-    found = re.fullmatch(r"(([-+]?[0-9]+)\.([-+]?[0-9]+))(?:\.([^-]*)(?:-(.*))?)?", text, re.DOTALL)
-    if not found or not (19 <= int(found[2]) <= 99 or 2019 <= int(found[2]) <= 9998) or not (
-            -2**63 <= int(found[3]) < 2**63):
-        return {}
-    both, major, minor, micro, modifier = found.groups(default="")
-    short = both + (f".{micro}" if micro else "")
-    variables = {"DRONE_CALVER": short + (f"-{modifier}" if modifier else ""),
-                 "DRONE_CALVER_MAJOR": major, "DRONE_CALVER_MINOR": minor,
-                 "DRONE_CALVER_MICRO": micro, "DRONE_CALVER_MAJOR_MINOR": both,
-                 "DRONE_CALVER_SHORT": short}
-    return variables | ({"DRONE_CALVER_MODIFIER": modifier} if modifier else {})

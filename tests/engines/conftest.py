@@ -1,1 +1,0 @@
-from tests.runner.conftest import lab, make_lab  # noqa: F401  fixtures

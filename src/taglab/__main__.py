@@ -51,4 +51,4 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main())  # type: ignore[no-untyped-call]

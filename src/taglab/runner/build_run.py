@@ -1,4 +1,4 @@
-"""Runs a build: its environment, its pipelines in their order, and the summary at the end."""
+"""Runs a build: its environment, its pipelines in order, and the summary at the end."""
 from __future__ import annotations
 
 import platform
@@ -6,11 +6,12 @@ import shutil
 import signal
 import threading
 import traceback
+from collections.abc import Collection, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from time import sleep, time
-from typing import TextIO
+from typing import Any, TextIO
 
 from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
@@ -35,13 +36,13 @@ from taglab.runner.workspace import write_requirements
 
 
 def repository(lab: Path) -> Repository:
-    """Return the lab's local repository in Drone's words."""
+    """Return the lab's local repository as Drone describes one."""
     bare = f"file://{lab / REPOSITORY}"
     return Repository("local", lab.name, "main", f"file://{lab}", bare, bare)
 
 
 def drone_event(commit: Commit, lab: Path) -> Event:
-    """Return what was pushed, as `trigger` and `when` see it."""
+    """Return the event of a push, for `trigger` and `when` to match."""
     where = repository(lab)
     return Event(commit.event, commit.ref, commit.action, commit.branch, repo=where.slug,
                  instance=where.host)
@@ -53,7 +54,11 @@ def drone_file(lab: Path, commit: Commit) -> str:
 
 
 class BuildRun:
-    """One build while it runs."""
+    """A running build.
+
+    All modules that it needs are imported, and its settings read, before it starts: the lab's
+    working copy of this library may change while the build runs.
+    """
 
     def __init__(self, lab: Path, build: Build) -> None:
         self.lab, self.build = lab, build
@@ -67,7 +72,10 @@ class BuildRun:
         self._lock = threading.Lock()
 
     def run(self, hold: TextIO) -> Build:
-        """Run everything and return the build as it ended; `hold` is the file that holds it."""
+        """Run the build to its end and return its final record.
+
+        `hold` is the open, locked file by which other processes know that the build is alive.
+        """
         signal.signal(signal.SIGTERM,
                       lambda *_: threading.Thread(target=self.cancel).start())
         with self.builds.held(self.build.number, hold):
@@ -82,7 +90,7 @@ class BuildRun:
             except (LabError, OSError) as failure:
                 self.log.say(f"error: {failure}")
                 status, error = ERROR, str(failure)
-            except Exception as failure:  # a mistake of the runner's own must not lose the build
+            except Exception as failure:  # a bug in the runner must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
             if status == SUCCESS and self.log.failure:
@@ -98,7 +106,7 @@ class BuildRun:
         return self.build
 
     def cancel(self) -> None:
-        """End all that runs and let nothing else start."""
+        """End everything that runs and start nothing else."""
         with self._lock:
             self._cancelled = True
             runs = list(self._runs)
@@ -108,7 +116,7 @@ class BuildRun:
             end_all_below()  # pip, which is making the environment
 
     def _skip_the_rest(self) -> None:
-        """Record as skipped the pipelines that an error kept from starting."""
+        """Mark pipelines as skipped that an error kept from starting."""
         for record in self.build.pipelines:
             if record.status not in FINAL:
                 self._record(replace(record, status=SKIPPED))
@@ -120,25 +128,24 @@ class BuildRun:
 
     def _run_pipelines(self, text: str) -> None:
         waiting = {record.name: record for record in self.build.pipelines}
-        waits_for = _dependencies(all_pipelines(text), set(waiting))
-        running: dict[Future, str] = {}
+        dependencies = effective_dependencies(all_pipelines(text), set(waiting))
+        running: dict[Future[None], str] = {}
         with ThreadPoolExecutor(len(waiting)) as pool:
             while waiting or running:
                 busy = {*waiting, *running.values()}
-                for name in [name for name in waiting if not waits_for[name] & busy]:
-                    running[pool.submit(self._run_pipeline, text, waiting.pop(name))] = name
+                for name in [name for name in waiting if busy.isdisjoint(dependencies[name])]:
+                    future = pool.submit(
+                        self._run_pipeline, text, waiting.pop(name), dependencies[name])
+                    running[future] = name
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     del running[future]
                     future.result()
 
-    def _run_pipeline(self, text: str, record: PipelineRecord) -> None:
-        started = time()
-        number = [each.name for each in self.build.pipelines].index(record.name) + 1
-        stage = Stage(record.name, number, self.build.number, self.build.parent, "@hook",
-                      platform.node(), int(self.build.created), int(started))
-        variables = drone_variables(repository(self.lab), self.build.commit, stage, int(started))
-        record = replace(record, status=RUNNING, started=started)
+    def _run_pipeline(self, text: str, record: PipelineRecord,
+                      depends_on: tuple[str, ...]) -> None:
+        record = replace(record, status=RUNNING, started=time())
+        number, variables = self._stage_variables(record, depends_on)
         try:
             pipeline = pipeline_to_run(text, record.name, variables)
             so_far = build_status([each.status for each in self.build.pipelines])
@@ -163,8 +170,17 @@ class BuildRun:
         steps = next(each.steps for each in self.build.pipelines if each.name == record.name)
         self._record(replace(record, status=status, error=error, steps=steps, finished=time()))
 
+    def _stage_variables(self, record: PipelineRecord,
+                         depends_on: tuple[str, ...]) -> tuple[int, dict[str, str]]:
+        """Return the number of a pipeline in this build, and Drone's variables for it."""
+        number = [each.name for each in self.build.pipelines].index(record.name) + 1
+        stage = Stage(record.name, number, self.build.number, self.build.parent, "@hook",
+                      platform.node(), int(self.build.created), int(record.started), depends_on)
+        return number, drone_variables(repository(self.lab), self.build.commit, stage,
+                                       int(record.started))
+
     def _wait_for_concurrency(self, pipeline: Fields) -> None:
-        """Return when fewer than `limit` earlier builds have this pipeline unfinished."""
+        """Wait until fewer than `limit` earlier builds have this pipeline unfinished."""
         while pipeline.concurrency.limit and not self._cancelled:
             unfinished = [each for build in self.builds.unfinished_before(self.build.number)
                           for each in build.pipelines
@@ -188,7 +204,7 @@ class BuildRun:
                 record if each.name == record.name else each for each in self.build.pipelines))
             self._save()
 
-    def _update(self, **changes: object) -> None:
+    def _update(self, **changes: Any) -> None:
         with self._lock:
             self.build = replace(self.build, **changes)
             self._save()
@@ -196,11 +212,11 @@ class BuildRun:
     def _save(self) -> None:
         try:
             self.builds.save(self.build)
-        except OSError as error:  # a full disk: what runs goes on, and the next time may do
-            self.log.say(f"warning: how the build stands could not be recorded: {error.strerror}")
+        except OSError as error:  # a full disk: the steps go on, and the next write may succeed
+            self.log.say(f"warning: the state of the build could not be recorded: {error.strerror}")
 
     def _report_runs(self, status: str) -> None:
-        """Let the lab say which MLflow runs the build made, or end those of a killed build."""
+        """Let the commit's library list the build's MLflow runs, or end those of a killed build."""
         done = self._environment and ask_library(
             self.lab, self.build.commit.sha, self.folder, self._environment / "bin" / "python",
             self._machine_variables(), "kill" if status == KILLED else "summary",
@@ -212,10 +228,15 @@ class BuildRun:
                          f"no summary of the runs: {problem}")
 
 
-def _dependencies(pipelines: list[Fields], matched: set[str]) -> dict[str, set[str]]:
-    """Return what each pipeline waits for; one that is not matched hands on what it waits for."""
-    waits_for: dict[str, set[str]] = {}
+def effective_dependencies(pipelines: Sequence[Fields],
+                           triggered: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return the triggered pipelines that each pipeline waits for.
+
+    Drone replaces a dependency that was not triggered by that one's own dependencies.
+    """
+    found: dict[str, tuple[str, ...]] = {}
     for pipeline in pipelines:
-        waits_for[pipeline.name] = set().union(
-            *({name} if name in matched else waits_for[name] for name in pipeline.depends_on))
-    return waits_for
+        names = (each for name in pipeline.depends_on
+                 for each in ([name] if name in triggered else found[name]))
+        found[pipeline.name] = tuple(dict.fromkeys(names))
+    return found

@@ -1,4 +1,4 @@
-"""Ends what a runner left when it died: its processes, its files, its MLflow runs, its record."""
+"""Cleans up after a runner that died: its processes, its files, its MLflow runs, its record."""
 from __future__ import annotations
 
 import shutil
@@ -13,7 +13,7 @@ from taglab.runner.settings import machine_variables, read_settings
 
 
 def end_interrupted(lab: Path) -> None:
-    """Record as `error: interrupted` each build that nothing works on any more."""
+    """Mark each build as `error: interrupted` whose runner has died."""
     builds = Builds(lab)
     for number in builds.numbers():
         build = builds.recorded(number)
@@ -27,7 +27,7 @@ def end_interrupted(lab: Path) -> None:
 def _end(builds: Builds, number: int) -> None:
     with builds.held(number):
         build = builds.recorded(number)
-        if build is None or build.status in FINAL:  # it ended, or another command was faster
+        if build is None or build.status in FINAL:  # another command was faster
             return
         folder = builds.folder(number)
         build = interrupted(build, builds.log(number))

@@ -1,6 +1,7 @@
 """The post-receive hook: starts a build for each tag and branch that was pushed, and shows it."""
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -17,6 +18,7 @@ from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.lint import Finding, lint
 from taglab.engines.drone.outcome import ERROR, FINAL
 from taglab.engines.drone.variables import Commit
+from taglab.errors import LabError
 from taglab.lab import LIBRARY
 from taglab.runner.build_run import BuildRun, drone_event, drone_file
 from taglab.runner.builds import INTERRUPTED, Build, Builds
@@ -32,12 +34,13 @@ _NONE = "0" * 40
 
 
 def receive(lab: Path, lines: Iterable[str]) -> int:
-    """Start the builds for `OLD NEW REF` lines and follow them to their end.
+    """Start a build for each `OLD NEW REF` line of git's, and show them to their end.
 
     The builds go on when this process is ended. Returns an exit status, which git ignores.
     """
     for stream in (sys.stdin, sys.stdout):  # git's names are bytes
-        stream.reconfigure(encoding="utf-8", errors="surrogateescape")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="surrogateescape")
     started = []
     for line in lines:
         old, new, ref = line.rstrip("\n").split(" ", 2)
@@ -54,7 +57,7 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
 
 
 def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
-    """Return the commit that was pushed to a ref; an annotated tag is peeled."""
+    """Return the commit that was pushed to a ref; an annotated tag is resolved to its commit."""
     fields = git("log", "-1", "--format=%H%x00%an%x00%ae%x00%B", f"{pushed}^{{commit}}", "--",
                  cwd=lab / REPOSITORY).split("\0")
     sha, name, email, message = fields
@@ -87,10 +90,10 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
 
 def create_build(lab: Path, commit: Commit, text: str,
                  parent: int = 0) -> tuple[Build, TextIO] | None:
-    """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref starts.
+    """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref triggers.
 
-    Returns it with the file that holds it; None, and says why, when there is nothing to run. An
-    error in the file is recorded as a build that has ended.
+    Returns the build and the locked file that marks it as alive. Where there is nothing to run,
+    prints why and returns None; an error in the file is recorded as a build that has ended.
     """
     builds = Builds(lab)
     try:
@@ -122,14 +125,14 @@ def _nothing_triggered(text: str, commit: Commit) -> str:
 
 
 def start(lab: Path, build: Build, hold: TextIO) -> None:
-    """Run the build in a process of its own, which no terminal can end."""
+    """Run the build in a process of its own, which outlives the terminal."""
     sys.stdout.flush()
     if os.fork():
         hold.close()
         return
     os.setsid()
     adopt_orphans()
-    os.closerange(3, hold.fileno())  # a pipe of the push that stays open would hold the push
+    os.closerange(3, hold.fileno())  # an open pipe would keep the push waiting
     os.closerange(hold.fileno() + 1, 256)
     log = os.open(Builds(lab).log(build.number), os.O_WRONLY | os.O_APPEND)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -144,11 +147,13 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
 
 
 def follow(lab: Path, number: int) -> Build:
-    """Print the log of a build until the build ends; return the build."""
+    """Print a build's log until the build ends; return the build."""
     builds = Builds(lab)
     with builds.log(number).open("rb") as log:
         while True:
             build = builds.load(number)
+            if build is None:
+                raise LabError(f"the folder of build {number} is gone")
             if build.error == INTERRUPTED:
                 end_interrupted(lab)
             while chunk := log.read(65536):

@@ -20,8 +20,8 @@ echo "vendor/taglab is missing in the lab, so nothing runs. Type: git checkout H
 def make_remote(lab: Path) -> str:
     """Make the bare repository `.lab/origin.git` with its hook and add it as a remote of `lab`.
 
-    The remote is called `origin`, or `local` where `origin` is somewhere else already. Its URL is
-    relative to the lab, so that it stays right when the lab is moved. Repeating this is harmless.
+    The remote is called `origin`, or `local` where `origin` is taken. Its URL is relative to the
+    lab, so that it stays right when the lab is moved. Doing it again is harmless.
 
     Returns the remote's name. Raises GitError when `lab` is not the top of a git repository.
     """

@@ -40,7 +40,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template as git would give it, without caches."""
     copy = tmp_path_factory.mktemp("template") / "taglab"
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                 "cookiecutter.json", "hooks", "src", LAB, cwd=TEMPLATE)
+                 ".gitattributes", "cookiecutter.json", "hooks", "local_extensions.py",
+                 "src", LAB, cwd=TEMPLATE)
     for name in filter(None, listed.split("\0")):
         if (TEMPLATE / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Jinja filters for cookiecutter.json and for the files of a lab.
+"""Jinja filters for cookiecutter.json, the hooks and the files of a lab.
 
 cookiecutter and cruft import this module from the template's root, as `_extensions` in
 cookiecutter.json names it. It may use what cookiecutter itself depends on, and nothing else.
@@ -19,6 +19,7 @@ from slugify import slugify
 
 MAX_SLUG_LENGTH = 40  # hooks/pre_gen_project.py states the whole rule, for answers that were typed
 REFUSED_FOLDER = ".refused"
+LIBRARY = Path("{{cookiecutter.project_slug}}", "vendor", "taglab")
 _FOLDER_NAME = re.compile(rf"[a-z0-9-]{{1,{MAX_SLUG_LENGTH}}}")
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>&~|#$]")
 _LIST_MARKER = re.compile(r"\A([0-9]+(?=[.)])|(?=[-+]))")
@@ -77,20 +78,26 @@ def image_repository(image: str) -> str:
 def image_registry(image: str) -> str:
     """Return the registry in an image's name, `host` or `host:port`; empty means Docker Hub.
 
-    As Docker reads it, the first part of a name is a host if it holds a dot or a colon.
+    The first part of a name is a host if it holds a dot or a colon.
     """
     first, slash, _ = image_repository(image).partition("/")
     return first if slash and re.search("[.:]", first) else ""
 
 
-class Filters(Extension):
-    """Makes the functions above available as filters in every template."""
+def library_found() -> bool:
+    """Return whether the template's symbolic link to the library is there and leads to it."""
+    return (Path(__file__).parent / LIBRARY / "__init__.py").is_file()
+
+
+class LabExtension(Extension):
+    """Makes the functions above available in every template."""
 
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         for function in (lab_slug, divert_unsafe_slug, markdown_heading, markdown_paragraph,
                          toml_string, image_repository, image_registry):
             environment.filters[function.__name__] = function
+        environment.globals["library_found"] = library_found
         _forget_this_module()
 
 

@@ -75,12 +75,8 @@ def test_without_pytorch_nothing_names_it_as_a_package(bake: Bake) -> None:
             assert not re.search(r"(?m)^(import|from) torch\b", (lab / name).read_text()), name
 
 
-def test_copied_files_are_the_same_to_the_byte(template: Path, bake: Bake) -> None:
+def test_notebooks_are_copied_byte_for_byte(template: Path, bake: Bake) -> None:
     lab = bake()
-    package = template / "src" / "taglab"
-    assert len(files_below(package)) > 80
-    for name in files_below(package):
-        assert (lab / LIBRARY / name).read_bytes() == (package / name).read_bytes(), name
     notebook = "lab/analysis/compare_runs.ipynb"
     assert (lab / notebook).read_bytes() == (template / LAB / notebook).read_bytes()
 

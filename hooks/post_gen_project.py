@@ -1,9 +1,10 @@
-"""Finishes a lab that was just written: names the runner image, starts git, says what to type.
+"""Finishes a new lab: removes what was not chosen, names the image, starts git, says what to type.
 
-Nothing here needs the network, and nothing that was in the folder before is changed or deleted.
+It needs no network, and it leaves alone what was in the folder before.
 """
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -11,34 +12,32 @@ import shutil
 import sys
 from pathlib import Path
 
-# What was typed is data here, never source text: tojson escapes every quote and every non-ASCII.
+# Answers arrive as data, never as source code: tojson escapes quotes and non-ASCII characters.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''
 
 LIBRARY = Path("vendor", "taglab")
-# Folders that an answer leaves out, and the files that the template writes there: what else is in
-# such a folder is its owner's and stays.
+# The folders that an answer leaves out, each with the template's files in it: any other file in
+# them is its owner's and stays.
 WITHOUT_PYTORCH = {"lab/processes/pytorch_example": (
     "config.toml", "convnet.py", "main.py", "test_convnet.py")}
-NO_LINKS = ("This copy of the template has lost a symbolic link, as a downloaded zip file does: "
-            "name its git repository to cookiecutter, or clone it with git, and bake from that.")
 MESSAGE = "A new lab"
 COMMIT = f"git init -b main && git add -A && git commit -m '{MESSAGE}'"
 IDENTITY = ("git config --global user.name 'Your Name'",
             "git config --global user.email you@example.com")
 INIT = "python3 vendor/taglab init"
 RUN = ("git tag run-examples-v1", "git push origin run-examples-v1")
-# A user's own settings may run hooks, ignore files of the lab, convert line ends, or guess a name.
+# A user's settings may run hooks, ignore files of the lab, convert line endings, or guess a name.
 PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "core.excludesFile=/dev/null",
          "-c", "core.autocrlf=false", "-c", "user.useConfigOnly=true")
 
 
 def with_tag(image: str, tag: str) -> str:
-    """Return the image with the tag, or as it is when it names a tag or a digest already."""
+    """Return the image with the tag; unchanged if it already has a tag or a digest."""
     return image if re.search(r"[:@][^/]*$", image) else f"{image}:{tag}"
 
 
 def name_the_image(drone_file: Path, image: str, tag: str) -> None:
-    """Let the pipelines name the image that holds this lab's requirements."""
+    """Give the image of the steps its tag, in every pipeline."""
     text = drone_file.read_text(encoding="utf-8")
     named = re.sub(rf"(?m)^( *image: ){re.escape(image)}$",
                    lambda line: line[1] + with_tag(image, tag), text)
@@ -47,7 +46,7 @@ def name_the_image(drone_file: Path, image: str, tag: str) -> None:
 
 
 def leave_out(folder: Path, names: tuple[str, ...]) -> None:
-    """Remove a folder of the template; where its owner has files in it, only the template's."""
+    """Remove the template's files from a folder, and the folder too if nothing else is in it."""
     for name in names:
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir() and not any(folder.iterdir()):
@@ -55,7 +54,7 @@ def leave_out(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def finish_library(lab: Path) -> None:
-    """Take bytecode away that was copied along, and write down what was delivered."""
+    """Delete bytecode that was copied along, and record the hashes of what was delivered."""
     from taglab.hashes import write_hashes
     for cache in sorted((lab / LIBRARY).rglob("__pycache__")):
         shutil.rmtree(cache)
@@ -63,7 +62,7 @@ def finish_library(lab: Path) -> None:
 
 
 def reason_against_git(lab: Path) -> str | None:
-    """Say why no repository is started in `lab`; None when one can be."""
+    """Return why no repository can be started in `lab`; None if one can."""
     if not shutil.which("git"):
         return "git is not installed. Install it, then type:"
     around = next((folder for folder in lab.parents if os.path.exists(folder / ".git")), None)
@@ -74,7 +73,7 @@ def reason_against_git(lab: Path) -> str | None:
 
 
 def is_ignored(lab: Path, around: Path) -> bool:
-    """Say whether the repository `around` leaves the lab's folder alone."""
+    """Return whether the repository `around` ignores the lab's folder."""
     from taglab.runner.git import GitError, git
     try:
         git("check-ignore", "--quiet", str(lab), cwd=around)
@@ -86,12 +85,12 @@ def is_ignored(lab: Path, around: Path) -> bool:
 def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
     """Start a repository with a first commit and the local remote.
 
-    Returns what happened and the commands to type next in the lab.
+    Returns what happened, and the commands to type next in the lab.
     """
     from taglab.runner.git import GitError, git
     from taglab.runner.remote import make_remote
     if (lab / ".git").exists():
-        return ("The folder was a git repository before, so nothing was committed. Now type:",
+        return ("The folder was a git repository already, so nothing was committed. Now type:",
                 ("git status", INIT))
     refused = reason_against_git(lab)
     if refused:
@@ -113,7 +112,7 @@ def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def knows_the_user(lab: Path) -> bool:
-    """Say whether git has a name and an address for a commit, without guessing them."""
+    """Return whether git knows a name and an email address for commits, without guessing."""
     from taglab.runner.git import GitError, git
     try:
         for person in ("GIT_AUTHOR_IDENT", "GIT_COMMITTER_IDENT"):
@@ -124,17 +123,14 @@ def knows_the_user(lab: Path) -> bool:
 
 
 def report(slug: str, happened: str, commands: tuple[str, ...]) -> str:
-    """Return what the person who baked the lab reads."""
+    """Return the text to print at the end."""
     return "\n  ".join([f"\n{slug} is ready. {happened}", f"cd {slug}", *commands]) + "\n"
 
 
 def main() -> int:
-    """Finish the lab in the current folder and return an exit status."""
+    """Finish the lab in the current folder and return the exit status."""
     lab, answers = Path.cwd(), json.loads(ANSWERS)
     sys.dont_write_bytecode = True
-    if not (lab / LIBRARY / "__init__.py").exists():
-        print(NO_LINKS, file=sys.stderr)
-        return 1
     sys.path.insert(0, str(lab / LIBRARY.parent))
     from taglab.runner.environment import requirements_hash
     finish_library(lab)
@@ -146,7 +142,8 @@ def main() -> int:
         happened, commands = start_git(lab)
     else:
         happened, commands = "To start git, type:", (COMMIT, INIT, *RUN)
-    sys.stdout.reconfigure(errors="backslashreplace")  # a path may hold what a terminal cannot show
+    if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal may be unable to show a path
+        sys.stdout.reconfigure(errors="backslashreplace")
     print(report(answers["project_slug"], happened, commands))
     return 0
 

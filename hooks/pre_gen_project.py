@@ -1,4 +1,4 @@
-"""Checks the answers before anything is written; a wrong one ends the bake with what to type."""
+"""Refuses wrong answers, and a template without its library, before anything is written."""
 from __future__ import annotations
 
 import json
@@ -6,9 +6,10 @@ import re
 import sys
 import unicodedata
 
-# What was typed is data here, never source text: tojson escapes every quote and every non-ASCII.
+# Answers arrive as data, never as source code: tojson escapes quotes and non-ASCII characters.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''
 BEFORE_RENDERING = r'''{{ _cookiecutter | default({}) | tojson }}'''
+LIBRARY_FOUND = r'''{{ library_found() | tojson }}'''
 
 SLUG = re.compile(r"[a-z0-9](-*[a-z0-9])*")
 SLUG_RULE = ("a DNS-1123 label: 3 to 40 characters of a-z, 0-9 and `-`, "
@@ -20,20 +21,24 @@ _WORD = r"[a-z0-9]+((\.|__?|-+)[a-z0-9]+)*"
 IMAGE = re.compile(rf"(?=.*[a-z])({_WORD}(:\d+)?/)?{_WORD}(/{_WORD})*"
                    r"(:\w[\w.-]*)?(@sha256:[0-9a-f]+)?", re.ASCII)
 IMAGE_RULE = ("the name of a container image in lower case, "
-              "perhaps with a registry before it and a tag behind it")
+              "with a registry before it and a tag after it if you like")
 TEXTS = ("project_name", "description", "author_name")
 JINJA = re.compile(r"\{(?=[%#{])")
+NO_LIBRARY = (
+    "Nothing was written: vendor/taglab is a symbolic link in the template, and this copy of the "
+    "template has lost it, as a downloaded zip file does; clone the template's repository with "
+    "`git clone -c core.symlinks=true`, and give that folder to cookiecutter.")
 
 
 def slug_problem(slug: str) -> str | None:
-    """Say what is wrong with the lab's short name; None when nothing is."""
+    """Return a message about the lab's short name; None if it is right."""
     if SLUG.fullmatch(slug) and 3 <= len(slug) <= 40:
         return None
     return problem("project_slug", SLUG_RULE, slug, suggested_slug(slug))
 
 
 def suggested_slug(answer: str) -> str:
-    """Return the slug nearest to an answer; `my-lab` when nothing of it can be used."""
+    """Return a valid slug close to the answer; `my-lab` if no character of it can be used."""
     ascii_text = unicodedata.normalize("NFKD", answer).encode("ascii", "ignore").decode()
     slug = re.sub(r"[^a-z0-9]+", "-", ascii_text.lower()).strip("-")[:40].rstrip("-")
     if not slug:
@@ -42,7 +47,7 @@ def suggested_slug(answer: str) -> str:
 
 
 def text_problem(name: str, text: str) -> str | None:
-    """Say what is wrong with free text; None for everything that can be shown as it was typed."""
+    """Return a message about free text; None if it can be shown as it was typed."""
     jinja = JINJA.search(text)
     if jinja:
         mark = text[jinja.start():jinja.end() + 1]
@@ -59,29 +64,32 @@ def text_problem(name: str, text: str) -> str | None:
 
 def pattern_problem(name: str, rule: str, pattern: re.Pattern[str], answer: str,
                     example: str) -> str | None:
-    """Say what is wrong with an answer that does not match; None when it does."""
+    """Return a message about an answer that does not match the pattern; None if it does."""
     return None if pattern.fullmatch(answer) else problem(name, rule, answer, example)
 
 
 def problem(name: str, rule: str, answer: str, suggestion: str) -> str:
-    """Return a message with the rule, the answer and what could be typed instead."""
+    """Return a message: the rule, the answer, and what to type instead."""
     return (f"{name}: {rule}\n"
             f"  your answer:  {shortened(answer)}\n"
             f"  type instead: {shortened(suggestion)}")
 
 
 def shortened(text: str) -> str:
-    """Return the text as a literal of 70 characters at most."""
+    """Return the text as a Python literal of at most 70 characters."""
     literal = repr(text)
     return literal if len(literal) <= 70 else f"{literal[:66]}...{literal[-1]}"
 
 
 def problems(answers: dict[str, str], before_rendering: dict[str, str]) -> list[str]:
-    """Return a message for each answer that cannot be used."""
+    """Return a message about each answer that is refused.
+
+    `before_rendering` holds the answers as they were before cookiecutter rendered them.
+    """
     slug = answers["__slug_answer"]
     found = [slug_problem(slug)]
     for name in TEXTS:
-        # With --no-input cookiecutter has already rendered what was typed.
+        # With --no-input, cookiecutter has already rendered `answers`.
         typed = before_rendering.get(name, "")
         found.append(text_problem(name, typed if JINJA.search(typed) else answers[name]))
     for name, example in (("mlflow_tracking_uri", "http://mlflow-server:5000"),
@@ -94,7 +102,10 @@ def problems(answers: dict[str, str], before_rendering: dict[str, str]) -> list[
 
 
 def main() -> int:
-    """Print what is wrong with the answers and return an exit status."""
+    """Print what is wrong and return the exit status."""
+    if not json.loads(LIBRARY_FOUND):
+        print(NO_LIBRARY, file=sys.stderr)
+        return 1
     found = problems(json.loads(ANSWERS), json.loads(BEFORE_RENDERING))
     if found:
         print("Nothing was written. Please correct:", *found, sep="\n\n", end="\n\n",

@@ -18,12 +18,12 @@ Bake = Callable[..., Path]
 
 
 def pytest_configure() -> None:
-    """Let the programs of tests hear Ctrl-C: a shell's background jobs start deaf to it."""
+    """Let programs that tests start receive SIGINT, which a shell's background jobs ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def git(*arguments: str, cwd: Path) -> str:
-    """Run git and return what it printed; a failure is a failed test."""
+    """Run git and return its output; fails the test if git fails."""
     done = subprocess.run(("git", *arguments), cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -40,7 +40,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the template as git would give it, without caches."""
     copy = tmp_path_factory.mktemp("template") / "taglab"
     listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", "--",
-                 "cookiecutter.json", "hooks", "src", LAB, cwd=TEMPLATE)
+                 ".gitattributes", "cookiecutter.json", "hooks", "local_extensions.py",
+                 "src", LAB, cwd=TEMPLATE)
     for name in filter(None, listed.split("\0")):
         if (TEMPLATE / name).exists():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
@@ -48,10 +49,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture
-def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be somebody with a HOME of their own, whom git knows; returns their git configuration."""
-    home = tmp_path / "home"
+def be_a_person(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set HOME to a new folder of somebody whom git knows; returns their git configuration."""
     home.mkdir()
     config = home / ".gitconfig"
     config.write_text("[user]\nname = Ann Lee\nemail = ann@lab.example\n")
@@ -62,6 +61,12 @@ def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     return config
+
+
+@pytest.fixture
+def person(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be somebody with a HOME of their own, whom git knows; returns their git configuration."""
+    return be_a_person(tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture

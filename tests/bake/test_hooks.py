@@ -1,4 +1,4 @@
-"""The hooks: rendered as cookiecutter does it, then imported; and git in all its states."""
+"""The hooks, rendered as cookiecutter renders them; and git in every state they may find it in."""
 from __future__ import annotations
 
 import importlib.util
@@ -13,6 +13,7 @@ from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
 from hypothesis import given, settings, strategies
 
+from local_extensions import lab_slug
 from tests.conftest import TEMPLATE, Bake, git
 
 HOOKS = ("pre_gen_project", "post_gen_project")
@@ -25,7 +26,7 @@ CODE = [
 
 
 def load_hook(name: str, folder: Path, **answers: str) -> ModuleType:
-    """Render a hook as cookiecutter does, then import it."""
+    """Render a hook as cookiecutter does, and import it."""
     context = generate_context(str(TEMPLATE / "cookiecutter.json"))
     context["cookiecutter"] = {**prompt_for_config(context, no_input=True), **answers}
     source = (TEMPLATE / "hooks" / f"{name}.py").read_text(encoding="utf-8")
@@ -69,13 +70,20 @@ def test_the_default_answers_are_accepted(pre_gen: ModuleType) -> None:
 
 @given(answer=strategies.text())
 @settings(deadline=None)
-def test_a_suggested_slug_is_always_right(pre_gen: ModuleType, answer: str) -> None:
+def test_a_suggested_slug_is_accepted(pre_gen: ModuleType, answer: str) -> None:
     assert pre_gen.slug_problem(pre_gen.suggested_slug(answer)) is None
+
+
+@given(name=strategies.text() | strategies.text("aé-_. 9", max_size=50))
+@settings(deadline=None)
+def test_the_slug_offered_for_a_name_is_accepted(pre_gen: ModuleType, name: str) -> None:
+    slug = lab_slug(name)
+    assert slug == "" or pre_gen.slug_problem(slug) is None
 
 
 @given(text=strategies.text(alphabet="ab{%#} ", max_size=12))
 @settings(deadline=None)
-def test_a_suggested_text_is_always_right(pre_gen: ModuleType, text: str) -> None:
+def test_a_suggested_text_is_accepted(pre_gen: ModuleType, text: str) -> None:
     assert pre_gen.text_problem("description", pre_gen.JINJA.sub("{ ", text)) is None
 
 
@@ -93,7 +101,7 @@ def test_an_image_gets_a_tag_where_it_has_none(post_gen: ModuleType, image: str,
     assert (tmp_path / ".drone.yml").read_text() == f"  image: {named}\n{other}  image: {named}\n"
 
 
-def test_what_was_not_chosen_is_removed_and_what_is_its_owners_stays(
+def test_what_was_not_chosen_is_removed_and_the_owners_files_stay(
         post_gen: ModuleType, tmp_path: Path) -> None:
     for name in ("ours", "shared"):
         (tmp_path / name).mkdir()
@@ -105,8 +113,8 @@ def test_what_was_not_chosen_is_removed_and_what_is_its_owners_stays(
     assert [file.name for file in (tmp_path / "shared").iterdir()] == [".mine"]
 
 
-def test_no_git(bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-                capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_git_installed(bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                               capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     lab = bake()
     shown = capfd.readouterr().out
@@ -116,8 +124,8 @@ def test_no_git(bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("config", ["", "[user]\nname = Ann\n", "[user]\nemail = ann@lab.example\n",
                                     "[user]\nuseConfigOnly = true\n"])
-def test_no_identity(config: str, bake: Bake, person: Path, tmp_path: Path,
-                     capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_an_identity(config: str, bake: Bake, person: Path, tmp_path: Path,
+                             capfd: pytest.CaptureFixture[str]) -> None:
     person.write_text(config)
     lab = bake()
     shown = capfd.readouterr().out
@@ -170,9 +178,9 @@ def test_inside_a_repository_that_ignores_the_folder(bake: Bake, tmp_path: Path)
     assert git("remote", cwd=lab) == "origin\n"
 
 
-def test_a_message_that_the_terminal_cannot_show(bake: Bake, tmp_path: Path,
-                                                 monkeypatch: pytest.MonkeyPatch,
-                                                 capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_the_terminal_cannot_show(
+        bake: Bake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str]) -> None:
     around = tmp_path / "gr\u00f6\u00dfe"
     git("init", "--quiet", str(around), cwd=tmp_path)
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -191,8 +199,8 @@ def test_a_remote_that_cannot_be_made(bake: Bake, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", ["folder", "file"])
-def test_a_repository_that_was_there_is_not_touched(kind: str, bake: Bake, tmp_path: Path,
-                                                    capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_repository_is_left_alone(kind: str, bake: Bake, tmp_path: Path,
+                                              capfd: pytest.CaptureFixture[str]) -> None:
     lab = tmp_path / "labs" / "my-lab"
     git("init", "--quiet", str(lab), cwd=tmp_path)
     if kind == "file":
@@ -204,7 +212,7 @@ def test_a_repository_that_was_there_is_not_touched(kind: str, bake: Bake, tmp_p
     assert git("remote", cwd=lab) == "" and not (lab / ".lab").exists()
 
 
-def test_a_persons_settings_do_not_break_the_first_commit(
+def test_the_users_git_settings_do_not_break_the_first_commit(
         bake: Bake, person: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = person.parent
     for hook in ("hooks", "template/hooks"):
@@ -233,8 +241,8 @@ def test_a_persons_settings_do_not_break_the_first_commit(
     assert not {"hook-ran", "signed", "nowhere", "index"} & {file.name for file in home.iterdir()}
 
 
-def test_a_commit_that_fails_ends_with_what_to_type(bake: Bake, person: Path,
-                                                    capfd: pytest.CaptureFixture[str]) -> None:
+def test_when_the_commit_fails_the_message_says_what_to_type(
+        bake: Bake, person: Path, capfd: pytest.CaptureFixture[str]) -> None:
     attributes = person.with_name("attributes")
     attributes.write_text("*.md filter=broken\n")
     with person.open("a") as config:

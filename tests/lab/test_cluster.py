@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -12,7 +13,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from .conftest import TEMPLATE
+from taglab.cluster import manifest as jobs
+
+from .conftest import ONE_KIND, TEMPLATE, BakedLab
 
 LAB = TEMPLATE / "{{cookiecutter.project_slug}}"
 KUBERNETES = LAB / "runtimes" / "kubernetes"
@@ -27,20 +30,18 @@ TABLES = {"small": {}, "training": {"parallelism": 2, "torchrun": 4, "gpu": 4},
 
 @pytest.fixture(scope="module")
 def wide() -> SimpleNamespace:
-    """The functions of taglab.cluster.manifest, which need no package."""
-    from taglab.cluster import manifest as module
-
-    step = module.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", [
+    """The manifests of a wide job, as a step would make them."""
+    step = jobs.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", [
         {"name": "DRONE_TAG", "value": "exp-1"},
         {"name": "KEY", "valueFrom": {"secretKeyRef": {
             "name": "drone-abc", "key": "key", "optional": True}}}], "wide-jobs", [])
 
     def job(table: dict, version: tuple[int, int]) -> dict:
-        made = module.wide_job({"cluster": table}, {})
-        command = module.process_command(made, "wide", "", ["main.py"])
-        return module.job_manifest(made, step, version, "wide", command)
+        made = jobs.wide_job({"cluster": table}, {})
+        command = jobs.process_command(made, "wide", "", ["main.py"])
+        return jobs.job_manifest(made, step, version, "wide", command)
 
-    return SimpleNamespace(job=job, service=module.service_manifest("wide", "pipelines", "456"))
+    return SimpleNamespace(job=job, service=jobs.service_manifest("wide", "pipelines", "456"))
 
 
 def check(manifest: dict, version: tuple[int, int]) -> None:
@@ -118,3 +119,32 @@ def test_what_the_pages_show_is_right(wide: SimpleNamespace) -> None:
     assert len(tables) == 3
     for table in tables:
         check(wide.job(table, (1, 35)), (1, 35))
+
+
+@ONE_KIND
+def test_a_pod_finds_the_library_in_its_clone(lab: BakedLab, tmp_path: Path) -> None:
+    """What a pod of a wide job runs, run here: the clone, and a search with its workers."""
+    workspace = tmp_path / "src"
+    workspace.mkdir()
+    [pipeline] = [each for each in yaml.safe_load_all((lab.path / ".drone.yml").read_text())
+                  if each["name"] == "svm-search"]
+    values = {
+        "PYTHONPATH": pipeline["environment"]["PYTHONPATH"].replace("/drone/src", str(workspace)),
+        "DRONE_REMOTE_URL": f"file://{lab.path}/.lab/origin.git", "DRONE_WORKSPACE": str(workspace),
+        "DRONE_COMMIT_REF": "refs/tags/run-examples-v1", "DRONE_TAG": "run-examples-v1",
+        "DRONE_COMMIT_SHA": lab.ok("git rev-parse run-examples-v1^{commit}").strip()}
+    variables = [{"name": name, "value": value} for name, value in values.items()]
+    step = jobs.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", variables,
+                         "wide-jobs", [])
+    job = jobs.wide_job({"cluster": {}}, {})
+    assert job
+    main = f"{workspace}/lab/processes/svm_search/main.py"
+    words = jobs.process_command(job, "wide", "", [main, "default.trials=4"])
+    [pod] = jobs.pod_spec(job, step, "wide", words)["containers"]
+    shell = {each["name"]: each["value"] for each in pod["env"]}
+    lab.ok(f"cd {workspace} && env -u LAB_ROOT {shlex.join(pod['command'])}", **shell,
+           JOB_COMPLETION_INDEX="0", LAB_STATE=str(tmp_path / "state"), HOME=str(tmp_path),
+           MLFLOW_TRACKING_URI=f"sqlite:///{lab.path}/mlflow.db")
+    runs = lab.runs(job="wide")
+    assert len(runs) == 5 and {run["status"] for run in runs} == {"FINISHED"}
+    assert {run["tags"]["tag"] for run in runs} == {"run-examples-v1"}

@@ -54,7 +54,7 @@ def test_the_command_fails_without_runs_and_says_which_tag_to_push(tmp_path, lab
     ("goal = 1", "must hold"),
     ("other = 1\n[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1", "nothing else"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'", "at_least or at_most"),
-    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1\nat_most = 2", "one of them"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1\nat_most = 2", "either at_least"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_last = 1", "unknown key 'at_last'"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = '1'", "at_least must not be '1'"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = true", "at_least must not be True"),

@@ -1,4 +1,4 @@
-"""Stores that another MLflow upgraded last."""
+"""Stores that another version of MLflow upgraded last."""
 
 import shlex
 import sqlite3

@@ -84,10 +84,11 @@ def train(lab: BakedLab, server: Server, tmp_path: Path) -> Iterator[Callable]:
         running.append(subprocess.Popen(
             [lab.path / ".venv/bin/python", "main.py"], cwd=tmp_path,
             env={**clean, "MLFLOW_TRACKING_URI": server.uri, "LAB_OUTBOX_SECONDS": str(wait),
-                 "LAB_STATE": str(tmp_path / "state")},
+                 "LAB_STATE": str(tmp_path / "state"), "LAB_ROOT": str(lab.path)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        wait_for(lambda: (tmp_path / "steps").exists()
+        wait_for(lambda: running[0].poll() is not None or (tmp_path / "steps").exists()
                  and (tmp_path / "steps").read_text() == "20", 60)
+        assert running[0].poll() is None, running[0].communicate()[0]
         return running[0]
 
     yield start

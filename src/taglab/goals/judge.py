@@ -19,7 +19,7 @@ from taglab.ci import read_build
 from taglab.config import WRONG_USAGE
 from taglab.lab import lab_root
 from taglab.tracking.connection import experiment_name, open_store
-from taglab.tracking.summary import PARENT, find_runs
+from taglab.tracking.summary import PARENT, find_runs, of_build
 
 FAILED = 1  # an exit status
 KEYS: dict[str, type | UnionType] = {
@@ -103,7 +103,7 @@ def judge(goal: Goal, run: Run | None) -> Verdict:
         return Verdict(goal, False, f"{named} has no such metric; it has {known}")
     met = value >= goal.bound if goal.at_least else value <= goal.bound
     reason = f"{named} has {value:.6g}"
-    if not met:  # nor is a metric that is not a number
+    if not met:  # NaN meets no goal
         side = "less" if goal.at_least else "more"
         reason += f", {abs(value - goal.bound):.3g} {side} than the goal"
     return Verdict(goal, met, reason)
@@ -114,10 +114,8 @@ def finished_runs(build: str) -> dict[str, Run]:
     client = open_store()
     if client is None:
         return {}
-    condition = "attributes.status = 'FINISHED'"
-    if build:
-        condition += f" and tags.build = '{build}'"
-    runs = find_runs(client, experiment_name(), condition)
+    conditions = ["attributes.status = 'FINISHED'", *([of_build(build)] if build else [])]
+    runs = find_runs(client, experiment_name(), " and ".join(conditions))
     return {run.data.tags.get("process", ""): run for run in runs if PARENT not in run.data.tags}
 
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 from taglab.config import WRONG_USAGE
 from taglab.lab import state_folder
 from taglab.tracking.connection import check_server, experiment_name, open_store, tracking_uri
-from taglab.tracking.summary import KILLED, PARENT, find_runs, table
+from taglab.tracking.summary import KILLED, PARENT, find_runs, of_build, table
 from taglab.tracking.ui import serve
 
 NEWEST = 10  # runs, when no build is named
@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
 def summarise(build: str | None) -> int:
     """Print the runs of a build, or the newest ones."""
     client = open_store()
-    runs = find_runs(client, experiment_name(), build_condition(build)) if client else []
+    condition = "" if build is None else of_build(build)
+    runs = find_runs(client, experiment_name(), condition) if client else []
     if not runs:
         print("no runs" if build is None else f"no runs in build {build}")
         return 0
@@ -65,7 +66,7 @@ def kill_runs(build: str) -> int:
     if client is None:
         print("0 runs marked as killed")
         return 0
-    condition = f"attributes.status = 'RUNNING' and {build_condition(build)}"
+    condition = f"attributes.status = 'RUNNING' and {of_build(build)}"
     runs = find_runs(client, experiment_name(), condition)
     for run in runs:
         client.set_terminated(run.info.run_id, KILLED)
@@ -98,8 +99,3 @@ def runs_page() -> str:
     if not experiment:
         return ""
     return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-
-
-def build_condition(build: str | None) -> str:
-    """Return MLflow's search filter for the runs of a build; "" matches all runs."""
-    return "" if build is None else f"tags.build = '{build}'"

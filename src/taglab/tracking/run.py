@@ -76,7 +76,7 @@ def _recorded(
         except BaseException as error:
             status = ending(error)
             if status != FINISHED:
-                with log.open("a", encoding="utf-8") as file:
+                with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
                     traceback.print_exception(error, file=file)
             raise
         finally:

@@ -56,7 +56,7 @@ def newest(revisions: dict[str, str | None]) -> str | None:
 
 def _schema_revision(database: Path) -> str | None:
     """Return the schema revision of a SQLite file, or None when it has none."""
-    # mode=rw never creates the file. With mode=ro SQLite would leave its -wal and -shm files behind.
+    # mode=rw never creates the file. With mode=ro SQLite would leave a -wal and a -shm file behind.
     address = f"{database.absolute().as_uri()}?mode=rw"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True, timeout=20)) as connection:

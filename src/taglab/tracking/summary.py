@@ -29,6 +29,11 @@ def find_runs(client: MlflowClient, experiment: str, condition: str = "") -> lis
             return runs
 
 
+def of_build(build: str) -> str:
+    """Return MLflow's search filter for the runs of a build."""
+    return f"tags.build = '{build}'"
+
+
 def table(runs: Iterable[Run]) -> str:
     """Return a table with one line for each run, nested runs below their parent."""
     runs = list(runs)

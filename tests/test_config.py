@@ -22,7 +22,7 @@ DEFAULTS = {
     ("model.depth=9", "model.depth", 9),
     ("model.kind.tree=elm", "model.kind.tree", "elm"),
 ])
-def test_a_word_changes_its_key_and_nothing_else(word, key, value):
+def test_an_override_changes_its_key_and_nothing_else(word, key, value):
     changed = flatten(override(DEFAULTS, [word]))
     assert changed[key] == value and type(changed[key]) is type(value)
     assert {**changed, key: None} == {**flatten(DEFAULTS), key: None}
@@ -32,7 +32,7 @@ def test_a_word_changes_its_key_and_nothing_else(word, key, value):
     "seed=1.5", "seed=true", "seed=", "rate=fast", "shuffle=1", "sizes=3", "sizes=[1.5]",
     "sizes=[true]", "gamma=['a']", "gamma=[0.1", "sizes=[1]\nother = 2",
 ])
-def test_a_wrong_type_is_refused_with_the_right_one(word):
+def test_a_value_of_the_wrong_type_is_refused(word):
     with pytest.raises(ConfigError, match=f"{word.partition('=')[0]} needs a value of type"):
         override(DEFAULTS, [word])
 
@@ -45,12 +45,12 @@ def test_a_wrong_type_is_refused_with_the_right_one(word):
     ("=1", "unknown key ''$"),
     ("seed", "not of the form key=value"),
 ])
-def test_an_unknown_key_is_refused_with_a_near_one(word, message):
+def test_an_unknown_key_is_refused_and_the_nearest_suggested(word, message):
     with pytest.raises(ConfigError, match=message):
         override(DEFAULTS, [word])
 
 
-def test_the_last_word_wins_and_defaults_stay_as_they_are():
+def test_the_last_override_wins_and_the_defaults_are_not_changed():
     assert override(DEFAULTS, ["seed=2", "seed=3"])["seed"] == 3
     assert DEFAULTS["seed"] == 1
 
@@ -68,7 +68,7 @@ def test_a_mistake_ends_the_process_with_status_3_and_the_known_keys(tmp_path, c
 
 
 @pytest.mark.parametrize("text", [None, "seed = ", "seed = 1\nseed = 2"])
-def test_a_broken_or_missing_file_is_one_line(tmp_path, capsys, text):
+def test_a_broken_or_missing_file_is_an_error_of_one_line(tmp_path, capsys, text):
     if text is not None:
         (tmp_path / "config.toml").write_text(text)
     with pytest.raises(SystemExit) as end:

@@ -1,6 +1,6 @@
-"""What the CI engine tells a process: which build it is part of, of which commit and tag.
+"""What the CI engine tells a process: the build it belongs to, with its commit and tag.
 
-Nothing else in this library reads such variables.
+No other module reads the engine's variables, except those that play the engine: engines, runner.
 """
 
 import os
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Build:
-    """The build that a process is part of; what the engine does not tell is empty."""
+    """The build that a process belongs to; what the engine does not tell is ""."""
 
     tag: str = ""
     commit: str = ""
@@ -25,7 +25,7 @@ class Build:
 
 
 class Login(NamedTuple):
-    """The variables that hold the login of a private repository."""
+    """The names of the variables that hold the login of a private repository."""
 
     machine: str = "DRONE_NETRC_MACHINE"
     username: str = "DRONE_NETRC_USERNAME"
@@ -33,21 +33,21 @@ class Login(NamedTuple):
     file: str = "DRONE_NETRC_FILE"
 
 
-# The same facts by the names of Drone's variables.
+# For each fact of a build, the name of Drone's variable.
 DRONE = Build(
     tag="DRONE_TAG", commit="DRONE_COMMIT_SHA", ref="DRONE_COMMIT_REF", event="DRONE_BUILD_EVENT",
     number="DRONE_BUILD_NUMBER", link="DRONE_BUILD_LINK", step="DRONE_STEP_NAME",
     remote="DRONE_REMOTE_URL", workspace="DRONE_WORKSPACE")
 LOGIN = Login()
-SCRIPT = "DRONE_SCRIPT"  # what a step runs
+SCRIPT = "DRONE_SCRIPT"  # the variable that holds the commands of a step
 
 
 def read_build(environment: Mapping[str, str] = os.environ) -> Build:
-    """Return what the engine tells in the environment of a step."""
+    """Return the build that the environment of a step describes."""
     return Build(**{each.name: environment.get(getattr(DRONE, each.name), "")
                     for each in fields(Build)})
 
 
 def is_engine_variable(name: str) -> bool:
-    """Return whether an engine sets an environment variable of this name."""
+    """Return whether an environment variable of this name comes from an engine."""
     return name.startswith("DRONE_")

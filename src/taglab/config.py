@@ -1,4 +1,4 @@
-"""The parameters of a process: `config.toml` beside its `main.py`, changed by `key=value` words.
+"""The parameters of a process: `config.toml` beside its `main.py`, overridden by `key=value` words.
 
     python lab/processes/svm_search/main.py folds=5 'gamma=[0.001, 0.01]' model.depth=3
 """
@@ -6,42 +6,47 @@
 import difflib
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-WRONG_USAGE = 3
+WRONG_USAGE = 3  # an exit status; not 2, which a cluster takes for a crash of its own
 
 
 class ConfigError(ValueError):
-    """A parameter that cannot be used; the message says which, why and what is known."""
+    """A parameter that cannot be used; the message says which, why, and what is allowed."""
 
 
-def load_config(main_file: str | Path, words: list[str] | None = None) -> dict[str, Any]:
-    """Return the parameters for `main_file`; a mistake ends the process with status 3.
+def load_config(main_file: str | Path, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Return the parameters of the process whose folder holds `main_file`.
 
-    `words` are the `key=value` words, by default those of the command line.
+    `overrides` are `key=value` words, by default those of the command line; `--help` lists the
+    keys. A mistake is printed and exits with status 3.
     """
     path = Path(main_file).resolve().with_name("config.toml")
-    words = sys.argv[1:] if words is None else words
+    overrides = sys.argv[1:] if overrides is None else overrides
     try:
         defaults = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         print(f"error: cannot read {path}: {error}", file=sys.stderr)
         raise SystemExit(WRONG_USAGE) from None
-    if {"-h", "--help"} & set(words):
+    if {"-h", "--help"} & set(overrides):
         print(f"usage: python {main_file} [key=value …]\n{describe(defaults)}")
         raise SystemExit(0)
     try:
-        return override(defaults, words)
+        return override(defaults, overrides)
     except ConfigError as error:
         print(f"error: {error}\n{describe(defaults)}", file=sys.stderr)
         raise SystemExit(WRONG_USAGE) from None
 
 
-def override(defaults: dict[str, Any], words: list[str]) -> dict[str, Any]:
-    """Return a copy of `defaults` with each `key=value` of `words` put in; the last one wins."""
+def override(defaults: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """Return a copy of `defaults` with each `key=value` of `overrides` applied; the last one wins.
+
+    A value gets the type of its default; a dotted key names a value of a table. Raises ConfigError.
+    """
     changes = {}
-    for word in words:
+    for word in overrides:
         key, equals, text = word.partition("=")
         if not equals:
             raise ConfigError(f"{word!r} is not of the form key=value")
@@ -49,9 +54,9 @@ def override(defaults: dict[str, Any], words: list[str]) -> dict[str, Any]:
     return _replaced(defaults, changes)
 
 
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the parameters as one flat table: {"model": {"depth": 3}} is {"model.depth": 3}."""
-    flat = {}
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the parameters as one flat table: {"model": {"depth": 3}} as {"model.depth": 3}."""
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict):
             flat |= flatten(value, f"{prefix}{key}.")
@@ -61,7 +66,7 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def describe(defaults: dict[str, Any]) -> str:
-    """Return the list of known keys with their types and defaults."""
+    """Return a table of the known keys with their types and defaults, for the terminal."""
     flat = flatten(defaults)
     width = max(map(len, flat), default=0)
     lines = [f"  {key:<{width}}  {_kind(value):<14}  {value!r}" for key, value in flat.items()]
@@ -69,7 +74,7 @@ def describe(defaults: dict[str, Any]) -> str:
 
 
 def parse_value(key: str, text: str, default: Any) -> Any:
-    """Return `text` as a value of the type of `default`."""
+    """Return `text` as a value of the type of `default`. Raises ConfigError, which names `key`."""
     try:
         if isinstance(default, str):
             return text
@@ -90,22 +95,23 @@ def parse_value(key: str, text: str, default: Any) -> Any:
 
 
 def _checked_list(value: Any, default: list[Any]) -> list[Any]:
-    """Return `value` if it is a list whose elements are of the type of those in `default`."""
+    """Return `value` if it is a list whose elements have the type of those in `default`."""
     if not isinstance(value, list):
         raise ValueError("not a list")
+    items: list[Any] = value
     kinds = {type(element) for element in default}
     if len(kinds) != 1:
-        return value
+        return items
     kind = kinds.pop()
     if kind is float:
-        value = [float(element) if type(element) is int else element for element in value]
-    if any(type(element) is not kind for element in value):
+        items = [float(element) if type(element) is int else element for element in items]
+    if any(type(element) is not kind for element in items):
         raise ValueError("an element of another type")
-    return value
+    return items
 
 
 def _default(defaults: dict[str, Any], key: str) -> Any:
-    """Return the default of `key`, or say which keys come near."""
+    """Return the default of `key`. Raises ConfigError, which suggests the nearest known key."""
     flat = flatten(defaults)
     if key in flat:
         return flat[key]
@@ -118,7 +124,7 @@ def _default(defaults: dict[str, Any], key: str) -> Any:
 
 
 def _replaced(table: dict[str, Any], changes: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a copy of `table` with the values that `changes` names by their dotted keys."""
+    """Return a copy of `table` with the values of `changes`, which has dotted keys."""
     return {
         key: _replaced(value, changes, f"{prefix}{key}.") if isinstance(value, dict)
         else changes.get(prefix + key, value)
@@ -127,7 +133,7 @@ def _replaced(table: dict[str, Any], changes: dict[str, Any], prefix: str = "") 
 
 
 def _kind(value: Any) -> str:
-    """Return the name of a value's type as a reader of TOML knows it."""
+    """Return the name of a value's type, for a list with that of its elements."""
     if isinstance(value, list):
         kinds = {type(element).__name__ for element in value}
         return f"list of {kinds.pop()}" if len(kinds) == 1 else "list"

@@ -1,6 +1,6 @@
-"""For a lab's tests: a process run for real, as a pipeline step runs it, with its own store.
+"""For a lab's tests: run a process for real, as a pipeline step does, with a store of its own.
 
-The fixture `own_store` comes with `pytest_plugins = ["taglab.testing"]` in the lab's conftest.py.
+`pytest_plugins = ["taglab.testing"]` in the lab's conftest.py provides the fixture `own_store`.
 """
 
 import os
@@ -23,7 +23,10 @@ EXPERIMENT = "test"
 
 
 def environment(folder: Path, **more: str) -> dict[str, str]:
-    """Return the environment of a process whose results go to a SQLite file in `folder`."""
+    """Return the environment of a process whose results go to a SQLite file in `folder`.
+
+    It is this process's own without the variables of MLflow and of an engine, plus `more`.
+    """
     kept = {name: value for name, value in os.environ.items()
             if not (name.startswith("MLFLOW_") or is_engine_variable(name))}
     lab = find_lab(Path.cwd())
@@ -34,18 +37,18 @@ def environment(folder: Path, **more: str) -> dict[str, str]:
 
 
 def store_in(folder: Path) -> str:
-    """Return the address of the store in a folder."""
+    """Return the tracking URI of the store in a folder."""
     return sqlite_uri(folder / "mlflow.db")
 
 
 def run_python(*arguments: object, folder: Path, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in `folder` with the store there and return how it ended and what it printed."""
+    """Run Python in `folder` with the store there, whatever its exit status; capture its output."""
     return subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, text=True,
                           capture_output=True, env=environment(folder, **more))
 
 
 def runs_in(folder: Path) -> tuple[MlflowClient, list[Run], list[Run]]:
-    """Return the client of the store in a folder, its parent runs and its nested runs."""
+    """Return a client of the store in a folder, its parent runs and its nested runs."""
     client = MlflowClient(store_in(folder))
     runs = find_runs(client, EXPERIMENT)
     return (client, [run for run in runs if PARENT not in run.data.tags],
@@ -53,13 +56,13 @@ def runs_in(folder: Path) -> tuple[MlflowClient, list[Run], list[Run]]:
 
 
 def artifacts(client: MlflowClient, run: Run) -> set[str]:
-    """Return the names of a run's artifacts."""
+    """Return the names of a run's artifacts, without those in folders."""
     return {item.path for item in client.list_artifacts(run.info.run_id)}
 
 
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a new MLflow database; making one takes two seconds, so tests copy this one."""
+    """Return a new MLflow database; creating one takes two seconds, so tests copy this one."""
     database = tmp_path_factory.mktemp("empty_store") / "mlflow.db"
     prepare(database)
     return database
@@ -67,7 +70,7 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def own_store(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with an empty store; this process logs to it, whatever it was told before."""
+    """Return a folder with an empty store, to which this process logs during the test."""
     shutil.copy(empty_store, tmp_path)
     wanted = environment(tmp_path)
     for name in [name for name in os.environ if name not in wanted]:

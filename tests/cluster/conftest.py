@@ -29,7 +29,7 @@ AUTHOR = {"GIT_AUTHOR_NAME": "Ann Lee", "GIT_AUTHOR_EMAIL": "ann@lab.example",
           "GIT_COMMITTER_NAME": "Ann Lee", "GIT_COMMITTER_EMAIL": "ann@lab.example",
           "GIT_CONFIG_GLOBAL": os.devnull}
 ENDED = ("Succeeded", "Failed")
-# What the pods need from outside: the lab's repository and a tracking server. No package needed.
+# The services that the pods need: the lab's repository and a tracking server. Installs nothing.
 SERVER = """\
 cd /tmp
 git clone --quiet --mirror /bundle/lab.bundle repositories/lab.git
@@ -49,7 +49,7 @@ class Cluster:
     image: str
 
     def ask(self, method: str, path: str, body: Any = None, **query: str) -> Any:
-        """Send a request; return the JSON, or None where there is no such thing."""
+        """Send a request; return its JSON, or None where nothing is found."""
         reply = self.session.request(method, self.address + path, json=body, params=query,
                                      timeout=60)
         if reply.status_code == 404:
@@ -58,7 +58,7 @@ class Cluster:
         return reply.json()
 
     def core(self, kind: str) -> str:
-        """Return the path of a kind of core things in the namespace."""
+        """Return the path of a kind of core resources in the namespace."""
         return f"/api/v1/namespaces/{self.namespace}/{kind}"
 
     def jobs(self) -> list[dict]:
@@ -74,7 +74,7 @@ class Cluster:
         return self.ask("GET", f"{self.core('pods')}/{name}")
 
     def delete_pod(self, name: str, seconds: int = 30) -> None:
-        """Delete a pod; its processes have so many seconds to end."""
+        """Delete a pod, giving its processes `seconds` to end."""
         self.ask("DELETE", f"{self.core('pods')}/{name}", {"gracePeriodSeconds": seconds})
 
     def log(self, pod: str) -> str:
@@ -98,7 +98,7 @@ class Cluster:
                     *mounts, {"name": "workspace", "mountPath": "/drone/src"}]}]}})
 
     def finish(self, pod: str, seconds: float = 300) -> tuple[int, str]:
-        """Wait for the end of a pod; return its exit status and what it printed."""
+        """Wait until a pod ends; return its exit status and what it printed."""
         self.wait(lambda: self.pod(pod)["status"]["phase"] in ENDED, seconds,
                   lambda: self.log(pod))
         state = self.pod(pod)["status"]["containerStatuses"][0]["state"]["terminated"]
@@ -113,7 +113,7 @@ class Cluster:
             time.sleep(1)
 
     def apply(self, file: Path) -> None:
-        """Make what a manifest of the lab describes, in the namespace."""
+        """Create the resources of one of the lab's manifests in the namespace."""
         kinds = {"ServiceAccount": self.core("serviceaccounts")}
         group = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{self.namespace}"
         kinds |= {"Role": f"{group}/roles", "RoleBinding": f"{group}/rolebindings"}
@@ -163,7 +163,7 @@ class Server:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What Drone and `.drone.yml` tell a step."""
+        """The variables that Drone and `.drone.yml` set for a step."""
         return {
             "DRONE_REMOTE_URL": f"git://{self.address}/lab.git", "DRONE_TAG": TAG,
             "DRONE_COMMIT_REF": f"refs/tags/{TAG}", "DRONE_COMMIT_SHA": self.commit,

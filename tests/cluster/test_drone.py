@@ -37,7 +37,7 @@ steps:
 
 @pytest.fixture
 def drone_file(server: Server, lab: Path, tmp_path: Path) -> Path:
-    """The lab's `.drone.yml` with the tracking server of the test, and one pipeline more."""
+    """The lab's `.drone.yml` with the tracking server of the test and an additional pipeline."""
     if not RUNNER:
         pytest.skip("drone-runner-kube is not on PATH")
     file = tmp_path / ".drone.yml"

@@ -1,12 +1,12 @@
-"""The Job that a table [cluster] becomes, field by field."""
+"""The Kubernetes Job that a table [cluster] becomes, field by field."""
 
 import pytest
 
-from taglab.config import ConfigError
 from taglab.cluster.manifest import (
-    CLONE, NUMBERS_APART, Step, WideJob, job_manifest, missing, process_command, read_step,
-    service_manifest, wide_job)
-from taglab.cluster.status import ending, hindrances, pod_failure
+    CLONE, DISTINCT_PIDS, Step, WideJob, job_manifest, missing_features, process_command,
+    read_step, service_manifest, wide_job)
+from taglab.cluster.status import ending, pending_reasons, pod_failure
+from taglab.config import ConfigError
 
 NEW, OLD = (1, 35), (1, 21)
 SECRET = {"name": "AWS_SECRET_ACCESS_KEY", "valueFrom": {"secretKeyRef": {
@@ -94,13 +94,13 @@ def test_a_job_with_everything_on_gpus_of_spot_nodes() -> None:
         "/drone/src", "/dev/shm", "/data", "/mnt"]
 
 
-def test_an_old_kubernetes_gets_what_it_has_and_the_rest_is_named() -> None:
+def test_an_old_kubernetes_gets_the_fields_it_knows_and_the_others_are_named() -> None:
     spec = manifest(OLD, parallelism=8, backoff_limit_per_index=2)["spec"]
     assert spec["backoffLimit"] == 16
     assert not {"backoffLimitPerIndex", "podFailurePolicy"} & set(spec)
-    assert ["IndexedJob" in text for text in missing(OLD)] == [True, False, False]
-    assert ["backoffLimitPerIndex" in text for text in missing((1, 26))] == [True]
-    assert missing(NEW) == []
+    assert ["IndexedJob" in text for text in missing_features(OLD)] == [True, False, False]
+    assert ["backoffLimitPerIndex" in text for text in missing_features((1, 26))] == [True]
+    assert missing_features(NEW) == []
 
 
 def test_the_processes_of_a_training_meet_under_a_name() -> None:
@@ -114,7 +114,7 @@ def test_the_processes_of_a_training_meet_under_a_name() -> None:
     assert nameless[4:6] == ["--rdzv-endpoint=10.0.0.7:1234", "--rdzv-conf=is_host=0"]
     on_the_node = process_command(WideJob(parallelism=2, torchrun=4, host_network=True), "wide",
                                   "10.0.0.7:1234", COMMAND[1:])
-    assert on_the_node[2:] == [NUMBERS_APART, "apart", *nameless]
+    assert on_the_node[2:] == [DISTINCT_PIDS, "distinct-pids", *nameless]
     pod = pod_of(job_manifest(job, STEP, NEW, "wide", command))
     service = service_manifest("wide", "pipelines", "456")
     assert pod["subdomain"] == service["metadata"]["name"] == "wide"
@@ -127,7 +127,7 @@ def test_the_processes_of_a_training_meet_under_a_name() -> None:
 @pytest.mark.parametrize("environment, pods", [
     ({}, 8), ({"LAB_CLUSTER": "parallelism=3"}, 3), ({"LAB_CLUSTER": "off"}, None),
     ({"JOB_COMPLETION_INDEX": "0"}, None)])
-def test_the_environment_wins_over_the_table(environment: dict, pods: int | None) -> None:
+def test_the_environment_overrides_the_table(environment: dict, pods: int | None) -> None:
     job = wide_job({"cluster": {"parallelism": 8}}, environment)
     assert (job and job.indexes) == pods
 
@@ -139,16 +139,17 @@ def test_without_a_table_the_environment_can_ask_for_a_job() -> None:
 
 
 @pytest.mark.parametrize("table, words", [
-    ({"paralelism": 8}, "paralelism"), ({"parallelism": "8"}, "cluster.parallelism needs a int"),
+    ({"paralelism": 8}, "paralelism"),
+    ({"parallelism": "8"}, "cluster.parallelism needs a value of type int"),
     ({"parallelism": 0}, "1 or more"), ({"node_required": {"gpu": "yes"}}, "label gpu must be"),
     ({"torchrun": 1, "parallelism": 2, "completions": 4}, "completions"),
     ({"secrets": {"KEY": "credentials"}}, "cluster.secrets.KEY needs")])
-def test_a_table_that_is_wrong_is_named(table: dict, words: str) -> None:
+def test_a_mistake_in_the_table_is_named(table: dict, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         manifest(**table)
 
 
-def test_a_clone_that_is_not_at_the_usual_place() -> None:
+def test_the_clone_may_be_in_another_folder() -> None:
     step = Step("a", "b", "c", "d", "e", [{"name": "DRONE_WORKSPACE", "value": "/src"}], "f", [])
     container = pod_of(job_manifest(WideJob(), step, NEW, "wide", COMMAND))["containers"][0]
     assert container["workingDir"] == container["volumeMounts"][0]["mountPath"] == "/src"
@@ -178,10 +179,10 @@ def test_why_a_pod_waits_and_why_it_failed() -> None:
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
          "message": "0/3 nodes have 1 nvidia.com/gpu"},
         {"type": "Ready", "status": "False", "message": "not ready"}]}}
-    assert hindrances(waits) == ["Unschedulable: 0/3 nodes have 1 nvidia.com/gpu"]
+    assert pending_reasons(waits) == ["Unschedulable: 0/3 nodes have 1 nvidia.com/gpu"]
     pulls = {"status": {"containerStatuses": [
         {"state": {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}}]}}
-    assert hindrances(pulls) == ["ErrImagePull: no such image"]
+    assert pending_reasons(pulls) == ["ErrImagePull: no such image"]
     killed = {"status": {"containerStatuses": [
         {"state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]}}
     assert pod_failure(killed) == "failed with exit status 137 (OOMKilled)"

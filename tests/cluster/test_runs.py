@@ -1,12 +1,12 @@
-"""The runs of a job's pods; a pod that is lost is a process that is killed."""
+"""The runs of a job's pods. A killed process stands for a lost pod."""
 
 import signal
 
 import pytest
 
+from taglab.cluster.runs import end_lost_runs
 from taglab.testing import run_python, runs_in
 from taglab.tracking import connect
-from taglab.cluster.runs import end_lost_runs
 
 POD = """
 import os, signal, sys
@@ -22,7 +22,7 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture
 def pod(own_store):
-    """Return a function that runs a pod of a job and gives its exit status."""
+    """Return a function that runs a pod of a job and returns its exit status."""
     def run(ending: str, index: int = 1, job: str = "wide") -> int:
         done = run_python("-c", POD, ending, folder=own_store, JOB_NAME=job,
                           JOB_COMPLETION_INDEX=str(index))
@@ -35,12 +35,12 @@ def statuses(own_store) -> list[tuple[str, str]]:
     return [(run.data.tags["index"], run.info.status) for run in runs_in(own_store)[1]]
 
 
-def test_a_pod_goes_on_in_the_run_of_the_lost_one_whose_place_it_takes(own_store, pod):
+def test_a_pod_that_replaces_a_lost_one_continues_its_run(own_store, pod):
     assert [pod("lost"), pod("lost", 2), pod("0")] == [KILLED, KILLED, 0]
     assert statuses(own_store) == [("1", "FINISHED"), ("2", "RUNNING")]
 
 
-def test_a_pod_that_tries_again_what_failed_has_a_run_of_its_own(own_store, pod):
+def test_a_pod_that_retries_a_failed_index_has_a_run_of_its_own(own_store, pod):
     assert [pod("4"), pod("0"), pod("0", job="other")] == [4, 0, 0]
     assert statuses(own_store) == [("1", "FAILED"), ("1", "FINISHED"), ("1", "FINISHED")]
 

@@ -1,4 +1,4 @@
-"""Wide jobs on a real cluster: a search, a failure, an end before time, rights, a training."""
+"""Wide jobs on a real cluster: searches, a failure, cancellation, permissions, a training."""
 from __future__ import annotations
 
 import itertools
@@ -34,7 +34,7 @@ def test_a_search_in_eight_pods_of_which_one_is_deleted(cluster: Cluster, server
     assert own == {str(index): "FINISHED" for index in range(8)} and len(runs) == POINTS + 8
 
 
-def test_a_search_that_learns_in_four_pods_of_which_two_are_deleted(
+def test_an_adaptive_search_in_four_pods_of_which_two_are_deleted(
         cluster: Cluster, server: Server, storage: None) -> None:
     step = server.start_step("wide_adaptive")
     for index in (2, 0):
@@ -56,7 +56,7 @@ def test_a_search_that_learns_in_four_pods_of_which_two_are_deleted(
 
 
 def pods_of(cluster: Cluster, step: str, index: int) -> list[str]:
-    """Return the names of the pods that have an index of the job that a step started."""
+    """Return the names of the pods with this index of the job that a step started."""
     (job,) = [each["metadata"]["name"] for each in cluster.jobs()
               if each["metadata"]["name"].startswith(step)]
     return [pod["metadata"]["name"] for pod in cluster.pods(f"job-name={job}")
@@ -64,16 +64,16 @@ def pods_of(cluster: Cluster, step: str, index: int) -> list[str]:
             == str(index)]
 
 
-def test_an_index_that_fails_is_named(server: Server) -> None:
+def test_a_failed_index_is_named(server: Server) -> None:
     status, log = server.cluster.finish(server.start_step("wide_failure"))
     assert status == 1, log
     assert "failed indexes: 1" in log and "[1] failed with exit status 4" in log
     assert f"[0] this is 0 of 3, commit {server.commit}" in log
-    assert log.count("[1] this is 1 of 3") >= 2  # it was tried again
+    assert log.count("[1] this is 1 of 3") >= 2  # it was retried
     assert log.count("[2] this is 2 of 3") == 1  # no line twice
 
 
-def test_a_job_is_gone_when_its_step_is_told_to_end(cluster: Cluster, server: Server) -> None:
+def test_a_job_is_deleted_when_its_step_is_terminated(cluster: Cluster, server: Server) -> None:
     step = server.start_step("wide_sleep", "exec timeout --signal=TERM 40 python $MAIN")
     status, log = cluster.finish(step)
     job = re.search(r"^job (\S+):", log, re.MULTILINE)[1]
@@ -81,7 +81,7 @@ def test_a_job_is_gone_when_its_step_is_told_to_end(cluster: Cluster, server: Se
     nothing_left(cluster, job)
 
 
-def test_a_job_is_gone_when_its_step_is_gone(cluster: Cluster, server: Server) -> None:
+def test_a_job_is_deleted_when_its_step_is_deleted(cluster: Cluster, server: Server) -> None:
     step = server.start_step("wide_sleep")
     cluster.wait(lambda: "[1] asleep" in cluster.log(step), 240, lambda: cluster.log(step))
     job = re.search(r"^job (\S+):", cluster.log(step), re.MULTILINE)[1]
@@ -113,7 +113,7 @@ def test_a_step_without_the_role_says_what_to_type(cluster: Cluster, server: Ser
     assert status == 3 and "kubectl apply" in log and "wide-jobs" in log, log
 
 
-def test_the_role_allows_what_is_needed_and_no_more(cluster: Cluster) -> None:
+def test_the_role_grants_what_is_needed_and_no_more(cluster: Cluster) -> None:
     file = TEMPLATE / "{{cookiecutter.project_slug}}/runtimes/kubernetes/role.yaml"
     role = next(each for each in yaml.safe_load_all(file.read_text()) if each["kind"] == "Role")
     allowed = {(group, resource, verb) for rule in role["rules"] for group, resource, verb

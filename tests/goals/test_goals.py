@@ -40,13 +40,13 @@ def test_goals_are_judged_by_the_newest_finished_run_of_their_process(own_store,
     assert absent.met is False and "it has accuracy, loss" in absent.reason
 
 
-def test_the_command_fails_without_runs_and_says_which_tag_to_push(tmp_path, lab_folder):
+def test_without_runs_the_command_fails_and_names_the_tag_to_push(tmp_path, lab_folder):
     (lab_folder / "goals").mkdir()
     (lab_folder / "goals" / "goals.toml").write_text(GOALS)
     done = run_python("-m", "taglab.goals", folder=tmp_path)
     assert done.returncode == 1
     assert "git tag svm-search-v1 && git push origin svm-search-v1" in done.stdout
-    assert not list(tmp_path.iterdir()), "looking for runs made a store"
+    assert not list(tmp_path.iterdir()), "looking for runs created a store"
 
 
 @pytest.mark.parametrize("text, message", [
@@ -54,14 +54,14 @@ def test_the_command_fails_without_runs_and_says_which_tag_to_push(tmp_path, lab
     ("goal = 1", "must hold"),
     ("other = 1\n[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1", "nothing else"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'", "at_least or at_most"),
-    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1\nat_most = 2", "one of them"),
+    ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = 1\nat_most = 2", "either at_least"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_last = 1", "unknown key 'at_last'"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = '1'", "at_least must not be '1'"),
     ("[[goal]]\nprocess = 'a'\nmetric = 'b'\nat_least = true", "at_least must not be True"),
     ("[[goal]]\nmetric = 'b'\nat_least = 1", "needs process and metric"),
     ("[[goal", "cannot read"),
 ])
-def test_a_wrong_file_is_one_clear_error(tmp_path, text, message):
+def test_a_mistake_in_the_file_is_named(tmp_path, text, message):
     (tmp_path / "goals.toml").write_text(text)
     with pytest.raises(GoalsError, match=message):
         read_goals(tmp_path / "goals.toml")

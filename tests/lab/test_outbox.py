@@ -1,4 +1,5 @@
-"""A tracking server that goes away: nothing waits for it, and nothing is lost."""
+"""Outages of the tracking server: they hold nothing up, and nothing is lost."""
+
 from __future__ import annotations
 
 import json
@@ -74,7 +75,7 @@ def server(lab: BakedLab, tmp_path: Path) -> Iterator[Server]:
 
 @pytest.fixture
 def train(lab: BakedLab, server: Server, tmp_path: Path) -> Iterator[Callable]:
-    """Start a training that logs to the server, up to the step at which it waits for a file."""
+    """Return a function that starts a training, which logs to the server and waits for a file."""
     (tmp_path / "main.py").write_text(MAIN)
     running = []
 
@@ -83,10 +84,11 @@ def train(lab: BakedLab, server: Server, tmp_path: Path) -> Iterator[Callable]:
         running.append(subprocess.Popen(
             [lab.path / ".venv/bin/python", "main.py"], cwd=tmp_path,
             env={**clean, "MLFLOW_TRACKING_URI": server.uri, "LAB_OUTBOX_SECONDS": str(wait),
-                 "LAB_STATE": str(tmp_path / "state")},
+                 "LAB_STATE": str(tmp_path / "state"), "LAB_ROOT": str(lab.path)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
-        wait_for(lambda: (tmp_path / "steps").exists()
+        wait_for(lambda: running[0].poll() is not None or (tmp_path / "steps").exists()
                  and (tmp_path / "steps").read_text() == "20", 60)
+        assert running[0].poll() is None, running[0].communicate()[0]
         return running[0]
 
     yield start
@@ -99,7 +101,7 @@ def stored(lab: BakedLab, server: Server) -> dict:
 
 
 @ONE_KIND
-def test_an_outage_does_not_hold_the_training_up_and_loses_nothing(
+def test_an_outage_does_not_delay_the_training_and_loses_nothing(
         lab: BakedLab, server: Server, train: Callable, tmp_path: Path) -> None:
     training = train(wait=60)
     server.send(signal.SIGKILL)
@@ -116,7 +118,7 @@ def test_an_outage_does_not_hold_the_training_up_and_loses_nothing(
 
 
 @ONE_KIND
-def test_what_was_not_sent_is_replayed(
+def test_undelivered_results_are_replayed(
         lab: BakedLab, server: Server, train: Callable, tmp_path: Path) -> None:
     training = train(wait=1)
     server.send(signal.SIGKILL)
@@ -135,7 +137,7 @@ def test_what_was_not_sent_is_replayed(
 
 
 @ONE_KIND
-def test_a_server_that_hangs_holds_the_training_up_for_seconds(
+def test_a_server_that_hangs_delays_the_training_by_seconds_only(
         lab: BakedLab, server: Server, train: Callable, tmp_path: Path) -> None:
     training = train(wait=60)
     server.send(signal.SIGSTOP)
@@ -150,7 +152,7 @@ def test_a_server_that_hangs_holds_the_training_up_for_seconds(
 
 
 @ONE_KIND
-def test_without_a_server_a_run_says_so_at_once(lab: BakedLab) -> None:
+def test_without_a_server_a_run_fails_at_once(lab: BakedLab) -> None:
     started = time.monotonic()
     done = lab.sh("python lab/processes/sklearn_example/main.py",
                   MLFLOW_TRACKING_URI="http://127.0.0.1:9")
@@ -160,13 +162,13 @@ def test_without_a_server_a_run_says_so_at_once(lab: BakedLab) -> None:
 
 
 @ONE_KIND
-def test_a_pod_of_a_job_waits_for_a_server_that_is_busy(lab: BakedLab, server: Server) -> None:
+def test_a_pod_of_a_job_waits_for_a_busy_server(lab: BakedLab, server: Server) -> None:
     server.send(signal.SIGSTOP)
     pod = subprocess.Popen(
         [lab.path / ".venv/bin/python", "lab/processes/sklearn_example/main.py"], cwd=lab.path,
         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         env={**os.environ, "MLFLOW_TRACKING_URI": server.uri, "JOB_NAME": "wide"})
-    time.sleep(20)  # others, each in its place, have waited 5 seconds for an answer by then
+    time.sleep(20)  # any other process gives up after 5 seconds
     assert pod.poll() is None, pod.communicate()
     server.send(signal.SIGCONT)
     output, _ = pod.communicate(timeout=120)

@@ -1,4 +1,5 @@
-"""Fixtures for what runs inside a lab: a lab's folder, and a store of a test's own."""
+"""Fixtures for code that runs inside a lab: the folder of a lab, and a store for each test."""
+
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from tests.runner.conftest import SOURCE
 
 @pytest.fixture(autouse=True)
 def lab_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the folder of a lab, in which this process works as if it had been started there."""
+    """Return the folder of a lab, in which this process runs during the test."""
     lab = tmp_path_factory.mktemp("labs") / "my-lab"
     (lab / "vendor").mkdir(parents=True)
     (lab / "vendor" / "taglab").symlink_to(SOURCE / "taglab")

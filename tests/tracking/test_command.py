@@ -8,9 +8,9 @@ import mlflow
 import psutil
 import pytest
 
-from taglab.tracking.command import main
 from taglab.testing import environment, runs_in
 from taglab.tracking import start_run
+from taglab.tracking.command import main
 from taglab.tracking.ui import free_port
 
 
@@ -40,7 +40,7 @@ def test_the_summary_of_a_build_shows_its_runs_and_no_others(own_store, monkeypa
     assert len(capfd.readouterr().out.splitlines()) == 7
 
 
-def test_kill_ends_the_running_runs_of_a_build_only(own_store, monkeypatch, capfd):
+def test_kill_ends_only_the_running_runs_of_the_build(own_store, monkeypatch, capfd):
     log_build("7", monkeypatch)
     client, [finished], _ = runs_in(own_store)
     running = {build: client.create_run(finished.info.experiment_id, tags={"build": build})
@@ -80,7 +80,7 @@ def test_the_ui_shows_the_store_and_leaves_no_process(own_store):
     assert free_port(int(address.rpartition(":")[2])) == int(address.rpartition(":")[2])
 
 
-def test_the_ui_of_a_server_is_the_server(monkeypatch, capfd):
+def test_the_ui_of_a_server_is_its_address(monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow-server:5000")
     assert main(["ui"]) == 0
     assert capfd.readouterr().out == "MLflow: http://mlflow-server:5000\n"

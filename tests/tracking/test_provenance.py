@@ -32,7 +32,7 @@ def test_a_clean_tree_is_not_dirty_and_names_its_commit(repository):
     assert git_tags(repository)["dirty"] == "false"
 
 
-def test_the_patch_holds_every_change_and_leaves_the_index_alone(repository, tmp_path_factory):
+def test_the_patch_holds_every_change_and_does_not_touch_the_index(repository, tmp_path_factory):
     (repository / "a.txt").write_text("staged\n")
     git(repository, "add", "a.txt")
     (repository / "a.txt").write_text("two\n")
@@ -60,19 +60,19 @@ def test_before_the_first_commit_everything_is_in_the_patch(tmp_path):
     assert b"+one" in uncommitted_patch(tmp_path)
 
 
-def test_a_hook_s_variables_do_not_name_another_repository(repository, monkeypatch):
+def test_the_variables_of_a_git_hook_are_ignored(repository, monkeypatch):
     tags = git_tags(repository)
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert git_tags(repository) == tags
 
 
-def test_no_git_and_no_repository_are_no_error(tmp_path, monkeypatch):
+def test_without_git_or_a_repository_there_is_no_error(tmp_path, monkeypatch):
     assert git_tags(tmp_path) == {} and uncommitted_patch(tmp_path) == b""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "commit" not in run_tags(tmp_path, "wine", {}, {})
 
 
-def test_a_build_says_what_it_knows(repository):
+def test_tags_hold_what_the_build_tells(repository):
     drone = {"DRONE_COMMIT_SHA": "abc", "DRONE_TAG": "wine-v1", "DRONE_BUILD_NUMBER": "7",
              "DRONE_BUILD_LINK": "http://drone/7"}
     tags = run_tags(repository, "wine", {"seed": 3}, drone)
@@ -81,11 +81,11 @@ def test_a_build_says_what_it_knows(repository):
     assert {"tag", "build", "build_link", "seed"}.isdisjoint(run_tags(repository, "wine", {}, {}))
 
 
-def test_the_configuration_hash_is_that_of_the_values():
+def test_the_configuration_hash_depends_on_the_values_alone():
     assert config_hash({"a": 1, "b": {"c": 2.0}}) == config_hash({"b": {"c": 2.0}, "a": 1})
     assert config_hash({"a": 1}) != config_hash({"a": 2})
 
 
-def test_versions_and_requirements_are_those_installed():
+def test_versions_and_requirements_are_the_installed_ones():
     assert pinned("numpy", "pytest")[1] == f"pytest=={pytest.__version__}"
     assert set(pinned("numpy", "pytest")) <= set(versions().splitlines())

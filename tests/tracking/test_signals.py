@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from taglab.tracking.signals import Interrupted, interruptible, uninterrupted
 from taglab.testing import run_python, runs_in
+from taglab.tracking.signals import Interrupted, interruptible, uninterrupted
 
 # The process sends itself a signal in the middle of a write to its database.
 WRITING = """
@@ -37,7 +37,7 @@ def test_a_signal_waits_for_the_end_of_a_write(own_store, number, code, statemen
     done = run_python("-c", WRITING, int(number), statement, folder=own_store,
                       LAB_STATE=own_store / "state")
     assert done.returncode == code, done.stderr
-    assert (own_store / "written").exists(), "the write came to its end"
+    assert (own_store / "written").exists(), "the write was interrupted"
     _, [parent], nested = runs_in(own_store)
     assert parent.info.status == "KILLED" and parent.data.metrics == {"loss": 1.5, "accuracy": 0.5}
     assert {run.info.status for run in nested} <= {"KILLED", "FINISHED"}
@@ -45,7 +45,7 @@ def test_a_signal_waits_for_the_end_of_a_write(own_store, number, code, statemen
         database.execute("BEGIN IMMEDIATE")
 
 
-def test_a_signal_ends_the_body_at_once_unless_it_must_wait():
+def test_a_signal_ends_the_body_at_once_unless_it_is_held_back():
     done = []
     with pytest.raises(KeyboardInterrupt):
         with interruptible():

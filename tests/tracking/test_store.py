@@ -8,9 +8,9 @@ import mlflow
 import pytest
 from sklearn.dummy import DummyClassifier
 
-from taglab.tracking.store import artifact_root, prepare, sqlite_file
 from taglab.testing import EXPERIMENT, environment, runs_in, store_in
 from taglab.tracking import start_run
+from taglab.tracking.store import artifact_root, prepare, sqlite_file
 
 ONE_RUN = """
 from taglab.tracking import start_run
@@ -29,7 +29,7 @@ with start_run("quick/main.py", {"seed": 1}):
     ("http://mlflow-server:5000", None),
     ("postgresql+psycopg2://u@h/db", None),
 ])
-def test_a_sqlite_file_is_known_by_its_address(uri, path):
+def test_the_file_of_a_sqlite_address(uri, path):
     assert sqlite_file(uri) == (Path(path).absolute() if path else None)
 
 
@@ -41,7 +41,7 @@ def test_a_commit_does_not_wait_for_the_disk(own_store):
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
 
 
-def test_several_processes_may_make_the_same_store_at_once(tmp_path):
+def test_several_processes_may_create_the_same_store_at_once(tmp_path):
     processes = [subprocess.Popen([sys.executable, "-c", ONE_RUN], env=environment(tmp_path),
                                   cwd=tmp_path, stderr=subprocess.PIPE) for _ in range(4)]
     errors = [process.communicate()[1] for process in processes]
@@ -78,7 +78,7 @@ def test_artifacts_and_models_are_found_after_the_folder_was_moved(own_store, tm
     assert not own_store.exists(), "something was written to the old place"
 
 
-def test_addresses_elsewhere_stay_as_they_are(own_store):
+def test_addresses_elsewhere_are_not_replaced(own_store):
     database = own_store / "mlflow.db"
     client = mlflow.MlflowClient(store_in(own_store))
     for name, address in (("s3", "s3://bucket/mlartifacts"), ("disk", "/data/results")):

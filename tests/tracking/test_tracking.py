@@ -65,7 +65,7 @@ def test_a_run_and_its_nested_run_end_as_the_body_does(own_store, error, status)
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
-def test_a_signal_leaves_no_run_behind_that_seems_to_run(own_store, number, code):
+def test_after_a_signal_no_run_appears_to_be_running(own_store, number, code):
     process = subprocess.Popen(
         [sys.executable, "-c", PRINTING], cwd=own_store, env=environment(own_store), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
@@ -77,14 +77,14 @@ def test_a_signal_leaves_no_run_behind_that_seems_to_run(own_store, number, code
     assert process.returncode == code
     client, [parent], [nested] = runs_in(own_store)
     assert (parent.info.status, nested.info.status) == ("KILLED", "KILLED")
-    # What was printed is there in order, whoever printed it, live and in the log.
+    # The output is complete and in order, whoever printed it, live and in the log.
     expected = ["from python", "to stderr", "from C", "from a subprocess", "ready"]
     assert printed == expected and last.startswith("tidied up\n")
     log = client.download_artifacts(parent.info.run_id, "output.log", str(own_store))
     assert open(log).read().splitlines()[:6] == [*expected, "tidied up"]
 
 
-def test_every_run_carries_where_it_comes_from(own_store, monkeypatch):
+def test_every_run_carries_its_origin(own_store, monkeypatch):
     for name, value in {"COMMIT_SHA": "abc", "TAG": "quick-v1", "BUILD_NUMBER": "7"}.items():
         monkeypatch.setenv(f"DRONE_{name}", value)
     with start_run("quick/main.py", {"seed": 5, "model": {"depth": 2}}):
@@ -99,7 +99,7 @@ def test_every_run_carries_where_it_comes_from(own_store, monkeypatch):
     assert {"output.log", "versions.txt"} <= artifacts(client, parent)
 
 
-def test_in_a_test_or_a_notebook_nothing_is_left_changed(own_store, capfd):
+def test_in_a_notebook_everything_is_restored_afterwards(own_store, capfd):
     connect()
     streams, handler = (sys.stdout, sys.stderr), signal.getsignal(signal.SIGTERM)
     leave = mlflow.ActiveRun.__exit__
@@ -115,7 +115,21 @@ def test_in_a_test_or_a_notebook_nothing_is_left_changed(own_store, capfd):
     assert {each.info.status for group in runs_in(own_store)[1:] for each in group} == {"FINISHED"}
 
 
-def test_a_server_that_is_away_is_an_error_soon(tmp_path):
+def test_outside_of_a_lab_a_run_ends_with_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.delenv("LAB_ROOT")
+    monkeypatch.chdir(tmp_path)
+    main_file = tmp_path / "main.py"
+    main_file.write_text("from taglab.tracking import start_run\n"
+                         "with start_run(__file__, {}):\n    print('the body ran')\n")
+    done = run_python(main_file, folder=tmp_path)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr == (
+        f"error: {main_file} is not inside a lab: no folder above it holds vendor/taglab. "
+        "Change to the lab's folder, or name it in LAB_ROOT\n")
+    assert list(tmp_path.iterdir()) == [main_file], "a store was created"
+
+
+def test_a_server_that_is_away_is_an_error_within_seconds(tmp_path):
     done = run_python("-c", PRINTING, folder=tmp_path, MLFLOW_TRACKING_URI="http://127.0.0.1:9",
                       MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR="0")
     assert done.returncode == 1 and "Max retries exceeded" in done.stderr

@@ -1,7 +1,8 @@
-"""Wide jobs: a pipeline's step runs its process in the many pods of a Kubernetes Indexed Job.
+"""Wide jobs: a step of a pipeline runs its process in many pods, as a Kubernetes Indexed Job.
 
-`taglab.tracking.start_run` asks `run_wide` first. The step then starts the job, shows what its pods
-print with their index, waits, and ends as the job ends; the pods run the same `main.py`.
+`taglab.tracking.start_run` calls `run_wide` first. There the step starts the job, shows what its
+pods print, each line with the pod's index, and exits as the job does. The pods run the same
+`main.py`.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""Shows what the pods of a job print, and waits for its end."""
+"""Shows what the pods of a job print, and waits until the job ends."""
 
 import threading
 import time
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from taglab.cluster.api import Api, ClusterError
 from taglab.cluster.manifest import Manifest
-from taglab.cluster.status import ending, hindrances, pod_failure, pod_index
+from taglab.cluster.status import ending, pending_reasons, pod_failure, pod_index
 
 
 @dataclass
@@ -16,48 +16,49 @@ class Follower:
     api: Api
     job: str
     indexes: int
-    readers: dict[str, threading.Thread] = field(default_factory=dict)
-    ended: set[str] = field(default_factory=set)
-    said: set[object] = field(default_factory=set)
+    readers: dict[str, threading.Thread] = field(default_factory=dict)  # of logs, by pod
+    ended: set[str] = field(default_factory=set)  # pods
+    shown: set[object] = field(default_factory=set)  # what was shown once
 
     def wait(self) -> int:
-        """Wait for the end of the job and return 0, or 1 when an index failed."""
+        """Wait until the job ends; return 0, or 1 when an index failed."""
         while True:
             job, pods = self.api.job(self.job), self.api.pods(f"job-name={self.job}")
             for pod in pods:
-                self._look_at(pod)
+                self._follow(pod)
             self.ended |= {*self.readers} - {pod["metadata"]["name"] for pod in pods}
             if end := ending(job, pods):
+                status, description = end
                 for reader in self.readers.values():
                     reader.join(timeout=20)
-                show(f"job {self.job} {end[1]}")
-                return end[0]
+                show(f"job {self.job} {description}")
+                return status
             done = job["status"].get("succeeded", 0)
-            self._say(f"{done} of {self.indexes} indexes done", once=20 * done // self.indexes)
+            self._show_once(20 * done // self.indexes, f"{done} of {self.indexes} indexes done")
             time.sleep(2 + len(pods) / 50)
 
-    def _look_at(self, pod: Manifest) -> None:
-        """Read the log of a pod that has started; say why another has not, and how one failed."""
+    def _follow(self, pod: Manifest) -> None:
+        """Read the log of a pod once it has started; show why it has not, or how it failed."""
         name, index = pod["metadata"]["name"], pod_index(pod)
         phase = pod["status"].get("phase")
         if phase == "Pending":
-            for reason in hindrances(pod):
-                self._say(f"a pod waits: {reason}", once=reason)
+            for reason in pending_reasons(pod):
+                self._show_once(reason, f"a pod waits: {reason}")
             return
         if phase in ("Succeeded", "Failed"):
             self.ended.add(name)
         if phase == "Failed":
-            self._say(f"[{index}] {pod_failure(pod)}", once=name)
+            self._show_once(name, f"[{index}] {pod_failure(pod)}")
         if name not in self.readers:
             self.readers[name] = threading.Thread(
-                target=self._show, args=(name, index), daemon=True)
+                target=self._show_log, args=(name, index), daemon=True)
             self.readers[name].start()
 
-    def _show(self, pod: str, index: int) -> None:
-        """Print each line of a pod's log once; a stream that breaks is taken up again."""
-        newest, moment, attempts = "", 0.0, 5
+    def _show_log(self, pod: str, index: int) -> None:
+        """Print each line of a pod's log once, and resume the stream when it breaks off."""
+        newest, moment, attempts = "", 0.0, 5  # attempts to read the end of the log
         while attempts:
-            ended = pod in self.ended  # then what is read now is all that there is
+            ended = pod in self.ended  # if so, this reads all that is left
             try:
                 since = time.time() - moment + 60 if newest else None
                 for stamp, line in self.api.log(pod, since):
@@ -69,12 +70,12 @@ class Follower:
                 attempts -= ended
             time.sleep(1 if attempts else 0)
 
-    def _say(self, text: str, once: object) -> None:
-        if once not in self.said:
-            self.said.add(once)
+    def _show_once(self, key: object, text: str) -> None:
+        if key not in self.shown:
+            self.shown.add(key)
             show(text)
 
 
 def show(text: str) -> None:
-    """Print a line at one go: readers of many logs do so at the same time."""
+    """Print a line in one write, since the readers of many logs print at the same time."""
     print(f"{text}\n", end="", flush=True)

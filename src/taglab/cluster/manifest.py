@@ -1,6 +1,6 @@
-"""What a wide job is: the table [cluster] of a process, and the Kubernetes Job made from it.
+"""What a wide job is: the table [cluster] of a process, and the Kubernetes Job that it becomes.
 
-lab/docs/scaling.md says how to use it.
+lab/docs/scaling.md explains how to use it.
 """
 
 import os
@@ -12,24 +12,25 @@ from typing import Any
 from taglab.ci import DRONE, LOGIN, SCRIPT
 from taglab.config import ConfigError, override
 
-INDEX = "JOB_COMPLETION_INDEX"  # Kubernetes sets it in each pod, from 0
-NAME = "JOB_NAME"
-PROCESS = "process"  # the container of a pod
-PORT = 29500  # where the processes of a distributed training meet
+# Variables in each pod of a wide job.
+JOB_INDEX = "JOB_COMPLETION_INDEX"  # from 0, set by Kubernetes
+JOB_NAME = "JOB_NAME"
+CONTAINER = "process"  # the name of the container in each pod
+PORT = 29500  # at which the processes of a distributed training meet
 Version = tuple[int, int]
 Manifest = dict[str, Any]
 
-# From which Kubernetes on a field is there without being switched on, and what its lack means.
+# The Kubernetes version since which a field needs no feature gate, and what its absence means.
 INDEXED, HOST_NAMES, IGNORE, PER_INDEX = (1, 22), (1, 22), (1, 26), (1, 29)
 MISSING = {
-    INDEXED: "Indexed Jobs need its feature gate IndexedJob, which 1.22 does not",
-    IGNORE: "a pod lost with its node counts as a failure, before podFailurePolicy (1.26)",
-    PER_INDEX: "all indexes share one number of failures, and the job ends at the first one too "
-               "many, before backoffLimitPerIndex (1.29)",
+    INDEXED: "Indexed Jobs need the feature gate IndexedJob, since only 1.22 made them standard",
+    IGNORE: "a pod lost with its node counts as a failure, since podFailurePolicy needs 1.26",
+    PER_INDEX: "all indexes share one limit of failures, and the first beyond it ends the job, "
+               "since backoffLimitPerIndex needs 1.29",
 }
 
-# The tagged commit and no other, as Drone's own first step fetches it. The password of a private
-# repository comes from the environment and is gone before the process starts.
+# Clones the tagged commit and no other, as Drone's own first step does. The login of a private
+# repository comes from the environment and is unset before the process starts.
 CLONE = f"""\
 export GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=safe.directory GIT_CONFIG_VALUE_0='*'
 git init --quiet
@@ -43,9 +44,9 @@ git -c advice.detachedHead=false checkout --quiet "${DRONE.commit}" || {{
 unset {" ".join(LOGIN)}
 exec "$@"
 """
-# torchrun takes two pods for one when they have a node's address and, each in a world of its own,
-# the same process number: use up a hundred numbers for each index.
-NUMBERS_APART = """\
+# torchrun mistakes two pods for one when they share a node's address and, each in its own PID
+# namespace, have the same process id: use up a hundred ids for each index.
+DISTINCT_PIDS = """\
 for number in $(seq $((JOB_COMPLETION_INDEX * 100))); do /bin/true; done
 exec "$@"
 """
@@ -53,11 +54,11 @@ exec "$@"
 
 @dataclass(frozen=True)
 class WideJob:
-    """What a table [cluster] says; names and units are those of Kubernetes where it has them."""
+    """A table [cluster]; names and units are those of Kubernetes where it has them."""
 
     parallelism: int = 1  # pods at a time
-    completions: int = 0  # pods in all, each with its index; 0: as many as at a time
-    torchrun: int = 0  # processes in each pod of one distributed training; 0: none
+    completions: int = 0  # pods in all, each with its index; 0: as many as parallelism
+    torchrun: int = 0  # processes in each pod of a distributed training; 0: it is none
     image: str = ""  # "": the image of the step
     cpu: str = "1"
     memory: str = "2Gi"
@@ -68,10 +69,10 @@ class WideJob:
     node_preferred: dict[str, list[str]] = field(default_factory=dict)
     tolerations: list[dict[str, Any]] = field(default_factory=list)
     priority_class: str = ""
-    backoff_limit_per_index: int = 1  # how often an index is tried again
+    backoff_limit_per_index: int = 1  # how often an index is retried
     active_deadline_seconds: int = 0  # 0: no limit
     ttl_seconds_after_finished: int = 3600
-    ignore_disruptions: bool = True  # a pod lost with its (spot) node is no failure
+    ignore_disruptions: bool = True  # a pod lost with its (spot) node counts as no failure
     secrets: dict[str, str] = field(default_factory=dict)  # variable: name of the Secret/key
     claims: dict[str, str] = field(default_factory=dict)  # folder in the pod: volume claim
     host_paths: dict[str, str] = field(default_factory=dict)  # folder in the pod: on its node
@@ -85,7 +86,7 @@ class WideJob:
 
 @dataclass(frozen=True)
 class Step:
-    """What the pods of a job have from the pod of the step that starts it."""
+    """What the pods of a job inherit from the pod of the step that starts it."""
 
     namespace: str
     pod: str
@@ -98,19 +99,20 @@ class Step:
 
     @property
     def workspace(self) -> str:
-        """The folder of the clone."""
+        """The folder of the clone in the step's container."""
         values = {each["name"]: each.get("value") for each in self.environment}
         return values.get(DRONE.workspace) or "/drone/src"
 
 
 def wide_job(config: Mapping[str, Any],
              environment: Mapping[str, str] = os.environ) -> WideJob | None:
-    """Return the job that a process asks for; None when it asks for none or is part of one.
+    """Return the job that a process asks for, or None when it asks for none or is a pod of one.
 
-    LAB_CLUSTER holds `key=value` words that win over the table, or `off`.
+    `config` are the parameters of the process, with or without a table `cluster`. LAB_CLUSTER holds
+    `key=value` words that override the table, or `off`. Raises ConfigError.
     """
     words = environment.get("LAB_CLUSTER", "").split()
-    if INDEX in environment or words == ["off"] or not (words or "cluster" in config):
+    if JOB_INDEX in environment or words == ["off"] or not (words or "cluster" in config):
         return None
     defaults, table = asdict(WideJob()), dict(config.get("cluster", {}))
     for key, value in table.items():
@@ -119,19 +121,20 @@ def wide_job(config: Mapping[str, Any],
         if type(value) is int and isinstance(defaults[key], str):  # cpu = 4
             table[key] = str(value)
         elif type(value) is not type(defaults[key]):
-            raise ConfigError(f"cluster.{key} needs a {type(defaults[key]).__name__}, like "
-                              f"{defaults[key]!r}; got {value!r}")
+            raise ConfigError(f"cluster.{key} needs a value of type "
+                              f"{type(defaults[key]).__name__}, such as {defaults[key]!r}; got "
+                              f"{value!r}")
     job = WideJob(**override({**defaults, **table}, words))
     if job.parallelism < 1 or job.completions < 0:
         raise ConfigError("cluster.parallelism must be 1 or more, cluster.completions 0 or more")
     if job.torchrun and job.indexes != job.parallelism:
-        raise ConfigError("with cluster.torchrun all pods run at a time: leave out "
+        raise ConfigError("with cluster.torchrun all pods run at the same time: leave out "
                           "cluster.completions")
     return job
 
 
-def missing(version: Version) -> list[str]:
-    """Return what a Kubernetes lacks for wide jobs."""
+def missing_features(version: Version) -> list[str]:
+    """Return what a version of Kubernetes lacks for wide jobs, a sentence for each feature."""
     return [text for since, text in MISSING.items() if version < since]
 
 
@@ -145,25 +148,29 @@ def read_step(pod: Manifest, container: str) -> Step:
 
 
 def process_command(job: WideJob, name: str, address: str, words: list[str]) -> list[str]:
-    """Return what each pod of the job `name` runs: the words of the step, perhaps many times.
+    """Return the command of each pod of the job `name`: Python, or torchrun, with `words`.
 
-    The processes of a training meet at `address`, or else in the pod with index 0.
+    The processes of a distributed training meet at `address`, or at the pod with index 0 when it
+    is "".
     """
     if not job.torchrun:
         return ["python", *words]
-    meeting_point = [f"--rdzv-endpoint={address}", "--rdzv-conf=is_host=0"] if address else [
+    rendezvous = [f"--rdzv-endpoint={address}", "--rdzv-conf=is_host=0"] if address else [
         f"--rdzv-endpoint={name}-0.{name}:{PORT}"]
-    apart = ["/bin/sh", "-c", NUMBERS_APART, "apart"] if job.host_network else []
-    return [*apart, "torchrun", f"--nnodes={job.indexes}", f"--nproc-per-node={job.torchrun}",
-            "--rdzv-backend=c10d", *meeting_point, f"--rdzv-id={name}", "--local-addr=$(POD_IP)",
+    shell = ["/bin/sh", "-c", DISTINCT_PIDS, "distinct-pids"] if job.host_network else []
+    return [*shell, "torchrun", f"--nnodes={job.indexes}", f"--nproc-per-node={job.torchrun}",
+            "--rdzv-backend=c10d", *rendezvous, f"--rdzv-id={name}", "--local-addr=$(POD_IP)",
             *words]
 
 
 def job_manifest(job: WideJob, step: Step, version: Version, name: str,
                  command: list[str]) -> Manifest:
-    """Return the Job, with what the Kubernetes of that version has."""
+    """Return the Job `name`, with the fields that this version of Kubernetes knows.
+
+    `command` is what `process_command` returns. Raises ConfigError.
+    """
     owner = {"apiVersion": "v1", "kind": "Pod", "name": step.pod, "uid": step.uid}
-    spec = {
+    spec: Manifest = {
         "completionMode": "Indexed", "completions": job.indexes, "parallelism": job.parallelism,
         "ttlSecondsAfterFinished": job.ttl_seconds_after_finished,
         "template": {"spec": pod_spec(job, step, name, command)},
@@ -177,20 +184,20 @@ def job_manifest(job: WideJob, step: Step, version: Version, name: str,
     if job.ignore_disruptions and version >= IGNORE:
         lost = {"type": "DisruptionTarget", "status": "True"}
         spec["podFailurePolicy"] = {"rules": [{"action": "Ignore", "onPodConditions": [lost]}]}
-    # The owner: when the step's pod is gone, however that came, Kubernetes deletes the job too.
+    # With an owner, Kubernetes deletes the job when the step's pod is gone, for whatever reason.
     return {"apiVersion": "batch/v1", "kind": "Job", "spec": spec,
             "metadata": {"name": name, "namespace": step.namespace, "ownerReferences": [owner]}}
 
 
 def pod_spec(job: WideJob, step: Step, name: str, command: list[str]) -> Manifest:
-    """Return the pod of the job `name`: one container that clones the commit and runs a command."""
+    """Return the pod of the job `name`: a container that clones the commit and runs `command`."""
     volumes, mounts = _volumes(job, step.workspace)
     resources: Manifest = {"requests": {"cpu": job.cpu, "memory": job.memory},
                            "limits": {"memory": job.memory}}
     if job.gpu:
         resources["limits"][job.gpu_resource] = job.gpu
     container = {
-        "name": PROCESS, "image": job.image or step.image, "workingDir": step.workspace,
+        "name": CONTAINER, "image": job.image or step.image, "workingDir": step.workspace,
         "command": ["/bin/sh", "-ec", CLONE, "clone", *command],
         "env": _environment(job, step, name), "resources": resources, "volumeMounts": mounts,
     }
@@ -198,7 +205,7 @@ def pod_spec(job: WideJob, step: Step, name: str, command: list[str]) -> Manifes
     return {
         "restartPolicy": "Never", "serviceAccountName": step.service_account,
         "automountServiceAccountToken": False,
-        "shareProcessNamespace": True,  # another process then reaps orphans and passes signals on
+        "shareProcessNamespace": True,  # not PID 1: hears signals, need not reap orphans
         "containers": [container], "volumes": volumes,
         **({"imagePullSecrets": step.pull_secrets} if step.pull_secrets else {}),
         **({"affinity": {"nodeAffinity": affinity}} if affinity else {}),
@@ -211,19 +218,20 @@ def pod_spec(job: WideJob, step: Step, name: str, command: list[str]) -> Manifes
 
 
 def service_manifest(name: str, namespace: str, job_uid: str) -> Manifest:
-    """Return the headless Service that gives the pods of a job names: NAME-0.NAME, …"""
+    """Return the headless Service that gives a job's pods host names: NAME-0.NAME, …"""
     owner = {"apiVersion": "batch/v1", "kind": "Job", "name": name, "uid": job_uid}
     return {"apiVersion": "v1", "kind": "Service",
             "metadata": {"name": name, "namespace": namespace, "ownerReferences": [owner]},
             "spec": {"clusterIP": "None", "selector": {"job-name": name},
-                     "publishNotReadyAddresses": True,  # they meet before they are ready
-                     "ports": [{"name": "meeting-point", "port": PORT}]}}
+                     "publishNotReadyAddresses": True,  # pods meet before they are ready
+                     "ports": [{"name": "rendezvous", "port": PORT}]}}
 
 
 def _environment(job: WideJob, step: Step, name: str) -> list[Manifest]:
-    """Return the variables of the step, secrets by reference, and those that the job adds."""
-    added = [{"name": NAME, "value": name},
-             {"name": "JOB_COMPLETIONS", "value": str(job.indexes)}]
+    """Return the variables of the step, and those that the job adds, secrets by reference."""
+    added: list[Manifest] = [
+        {"name": JOB_NAME, "value": name},
+        {"name": "JOB_COMPLETIONS", "value": str(job.indexes)}]
     if job.torchrun:
         added.append({"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}})
     for variable, reference in job.secrets.items():
@@ -233,11 +241,12 @@ def _environment(job: WideJob, step: Step, name: str) -> list[Manifest]:
                               f"'NAME/KEY'; got {reference!r}")
         added.append({"name": variable,
                       "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
-    replaced = {SCRIPT, INDEX, *(each["name"] for each in added)}
+    replaced = {SCRIPT, JOB_INDEX, *(each["name"] for each in added)}
     return [each for each in step.environment if each["name"] not in replaced] + added
 
 
 def _volumes(job: WideJob, workspace: str) -> tuple[list[Manifest], list[Manifest]]:
+    """Return the volumes of a pod, and where its container mounts them."""
     sources: dict[str, Manifest] = {workspace: {"emptyDir": {}}}
     if job.shared_memory:
         sources["/dev/shm"] = {"emptyDir": {"medium": "Memory", "sizeLimit": job.shared_memory}}
@@ -251,7 +260,7 @@ def _volumes(job: WideJob, workspace: str) -> tuple[list[Manifest], list[Manifes
 
 
 def _affinity(job: WideJob) -> Manifest:
-    """Return nodeAffinity: all of the required labels, and weight 100 for each preferred one."""
+    """Return the nodeAffinity: all required labels, and each preferred one with weight 100."""
     found: Manifest = {}
     if job.node_required:
         found["requiredDuringSchedulingIgnoredDuringExecution"] = {
@@ -264,8 +273,9 @@ def _affinity(job: WideJob) -> Manifest:
 
 
 def _labels(wanted: Mapping[str, list[str]]) -> list[Manifest]:
+    """Return label selectors: each label must have one of its values. Raises ConfigError."""
     for label, values in wanted.items():
         if not isinstance(values, list):
-            raise ConfigError(f"the values of the node label {label} must be a list, like "
+            raise ConfigError(f"the values of the node label {label} must be a list, such as "
                               f"[{values!r}]")
     return [{"key": key, "operator": "In", "values": values} for key, values in wanted.items()]

@@ -5,21 +5,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from taglab.cluster.follow import show
-from taglab.cluster.manifest import INDEX
+from taglab.cluster.manifest import JOB_INDEX
+
+# MLflow is imported in the functions: by then taglab.tracking, above this package, has set it up.
 
 
 def run_of_pod(
     tags: Mapping[str, str], environment: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
-    """Return what `mlflow.start_run` needs for a run with these tags in a pod of a wide job.
+    """Return the arguments of `mlflow.start_run` for a run with these tags in a wide job's pod.
 
-    The pod that takes the place of one that was lost goes on in the run of that one.
+    A pod that replaces a lost one continues that one's run. Returns {} in any other process.
     """
     import mlflow
 
-    if "job" not in tags or INDEX not in environment:
+    if "job" not in tags or JOB_INDEX not in environment:
         return {}
-    own = {"index": environment[INDEX]}
+    own = {"index": environment[JOB_INDEX]}
     same = {"job": tags["job"], "config_hash": tags["config_hash"], **own}
     found = mlflow.search_runs(output_format="list", filter_string=" and ".join(
         f"tags.{name} = '{value}'" for name, value in same.items()))
@@ -28,7 +30,7 @@ def run_of_pod(
 
 
 def end_lost_runs(job: str) -> None:
-    """End the runs of pods that are gone and were not replaced; the job has ended."""
+    """End the runs of pods that were lost and not replaced, once their job has ended."""
     import mlflow
 
     client = mlflow.MlflowClient()
@@ -39,4 +41,4 @@ def end_lost_runs(job: str) -> None:
             client.set_tag(run.info.run_id, "reason", "its pod was lost")
             client.set_terminated(run.info.run_id, "KILLED")
     except mlflow.MlflowException as error:
-        show(f"warning: runs of lost pods may seem to run: {error}")
+        show(f"warning: runs of lost pods may still appear to be running: {error}")

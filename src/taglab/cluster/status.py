@@ -1,10 +1,10 @@
-"""How a job and its pods are, read from what the API server says of them."""
+"""The state of a job and its pods, read from what the API server says of them."""
 
 from taglab.cluster.manifest import Manifest
 
 
 def ending(job: Manifest, pods: list[Manifest]) -> tuple[int, str] | None:
-    """Return the exit status of a job and how it ended; None while it goes on."""
+    """Return the exit status of a job and how it ended, or None while it runs."""
     for condition in job["status"].get("conditions", []):
         if condition["status"] == "True" and condition["type"] == "Complete":
             return 0, "succeeded"
@@ -23,8 +23,8 @@ def failed_indexes(job: Manifest, pods: list[Manifest]) -> list[int]:
     return sorted(failed - _read_ranges(status.get("completedIndexes", "")))
 
 
-def hindrances(pod: Manifest) -> list[str]:
-    """Return why a pod does not start, as the scheduler and its node say."""
+def pending_reasons(pod: Manifest) -> list[str]:
+    """Return why a pod does not start, in the words of the scheduler and its node."""
     status = pod["status"]
     found = [f"{each.get('reason')}: {each['message']}" for each in status.get("conditions", [])
              if each["status"] == "False" and each.get("message")
@@ -37,7 +37,7 @@ def hindrances(pod: Manifest) -> list[str]:
 
 
 def pod_failure(pod: Manifest) -> str:
-    """Return how a pod failed."""
+    """Return how a pod failed, such as "failed with exit status 4 (Error)"."""
     status = pod["status"]
     for each in status.get("containerStatuses", []):
         if end := each["state"].get("terminated"):
@@ -46,13 +46,13 @@ def pod_failure(pod: Manifest) -> str:
 
 
 def pod_index(pod: Manifest) -> int:
-    """Return the index of a pod of an Indexed Job."""
+    """Return the index of a pod of an Indexed Job, or -1 when it has none."""
     annotations = pod["metadata"].get("annotations", {})
     return int(annotations.get("batch.kubernetes.io/job-completion-index", -1))
 
 
 def _read_ranges(text: str) -> set[int]:
-    """Return the numbers of a text like "1,3-5"."""
+    """Return the numbers of a text such as "1,3-5"."""
     found: set[int] = set()
     for part in filter(None, text.split(",")):
         first, _, last = part.partition("-")

@@ -1,4 +1,4 @@
-"""Data that a process reads."""
+"""The data that a process reads."""
 
 from typing import TYPE_CHECKING
 

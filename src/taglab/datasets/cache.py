@@ -1,11 +1,14 @@
-"""Data that is far away."""
+"""Local copies of remote data."""
 
 from pathlib import Path
 
-import fsspec
+import fsspec  # type: ignore[import-untyped]  # has no types
 
 
 def local_copy(url: str, folder: str | Path = "~/.cache/taglab/data") -> Path:
-    """Return a local copy of a file at any fsspec URL; it is fetched again when that changed."""
-    kept = {"cache_storage": str(Path(folder).expanduser()), "check_files": True}
-    return Path(fsspec.open_local(f"filecache::{url}", filecache=kept))
+    """Return a local copy of the file at an fsspec URL, downloaded again when the file changed.
+
+    Raises what the URL's file system raises, such as FileNotFoundError.
+    """
+    options = {"cache_storage": str(Path(folder).expanduser()), "check_files": True}
+    return Path(fsspec.open_local(f"filecache::{url}", filecache=options))

@@ -1,4 +1,4 @@
-"""Goals: bounds on metrics that a lab's runs must meet."""
+"""Goals: bounds that the metrics of a lab's runs must meet."""
 
 from typing import TYPE_CHECKING
 

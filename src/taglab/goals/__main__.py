@@ -1,4 +1,4 @@
-"""`python -m taglab.goals`: judge the lab's runs by its goals."""
+"""`python -m taglab.goals`: compare the lab's runs with its goals."""
 
 import sys
 

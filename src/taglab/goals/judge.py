@@ -1,30 +1,33 @@
-"""Judge the runs in MLflow by the goals in goals.toml.
+"""Compares the runs in MLflow with the goals in goals.toml.
 
     python -m taglab.goals
 
-In a build, the runs of that build are judged; else the newest finished run of each process.
+In a build, the runs of that build are judged; otherwise the newest finished run of each process.
 """
 
 import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
 from mlflow.entities import Run
 
 from taglab.ci import read_build
+from taglab.config import WRONG_USAGE
 from taglab.lab import lab_root
 from taglab.tracking.connection import experiment_name, open_store
-from taglab.tracking.summary import PARENT, find_runs
+from taglab.tracking.summary import PARENT, find_runs, of_build
 
-FAILED, WRONG_USAGE = 1, 3
-KEYS = {"process": str, "metric": str, "at_least": (int, float), "at_most": (int, float)}
+FAILED = 1  # an exit status
+KEYS: dict[str, type | UnionType] = {
+    "process": str, "metric": str, "at_least": int | float, "at_most": int | float}
 
 
 class GoalsError(ValueError):
-    """A goals.toml that cannot be used."""
+    """A goals.toml that cannot be used; the message says where and why."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Goal:
     process: str
     metric: str
     bound: float
-    at_least: bool
+    at_least: bool  # else at most
 
     def __str__(self) -> str:
         side = "at least" if self.at_least else "at most"
@@ -43,10 +46,10 @@ class Goal:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a goal: met is None when there is no run to judge."""
+    """Whether a goal is met, and why."""
 
     goal: Goal
-    met: bool | None
+    met: bool | None  # None: there is no run to judge
     reason: str
 
     def __str__(self) -> str:
@@ -57,7 +60,7 @@ class Verdict:
 def read_goals(path: Path | None = None) -> list[Goal]:
     """Return the goals of a file, by default the lab's goals/goals.toml.
 
-    Raises GoalsError, which says what is wrong with the file.
+    Raises GoalsError when there is no such file or something in it is wrong.
     """
     path = path or lab_root() / "goals" / "goals.toml"
     try:
@@ -71,7 +74,7 @@ def read_goals(path: Path | None = None) -> list[Goal]:
 
 
 def _goal(table: Any, where: str) -> Goal:
-    """Return one checked goal."""
+    """Return the goal that a table describes. Raises GoalsError, which begins with `where`."""
     if not isinstance(table, dict):
         raise GoalsError(f"{where} must be a table")
     for key, value in table.items():
@@ -82,14 +85,14 @@ def _goal(table: Any, where: str) -> Goal:
     if "process" not in table or "metric" not in table:
         raise GoalsError(f"{where} needs process and metric")
     if ("at_least" in table) == ("at_most" in table):
-        raise GoalsError(f"{where} needs at_least or at_most, one of them")
+        raise GoalsError(f"{where} needs either at_least or at_most")
     at_least = "at_least" in table
     return Goal(table["process"], table["metric"],
                 float(table["at_least" if at_least else "at_most"]), at_least)
 
 
 def judge(goal: Goal, run: Run | None) -> Verdict:
-    """Return whether a run meets a goal, and what to do when there is none."""
+    """Return whether a run meets a goal; without a run, the reason says how to make one."""
     if run is None:
         tag = f"{goal.process.replace('_', '-')}-v1"
         return Verdict(goal, None, f"make one: git tag {tag} && git push origin {tag}")
@@ -100,32 +103,30 @@ def judge(goal: Goal, run: Run | None) -> Verdict:
         return Verdict(goal, False, f"{named} has no such metric; it has {known}")
     met = value >= goal.bound if goal.at_least else value <= goal.bound
     reason = f"{named} has {value:.6g}"
-    # Written so that a metric that is not a number misses.
-    return Verdict(goal, met, reason if met else
-                   f"{reason}, {abs(value - goal.bound):.3g} {'less' if goal.at_least else 'more'}"
-                   f" than the goal")
+    if not met:  # NaN meets no goal
+        side = "less" if goal.at_least else "more"
+        reason += f", {abs(value - goal.bound):.3g} {side} than the goal"
+    return Verdict(goal, met, reason)
 
 
 def finished_runs(build: str) -> dict[str, Run]:
-    """Return the newest finished run of each process, of one build or of all."""
+    """Return the newest finished run of each process; of all builds when `build` is ""."""
     client = open_store()
     if client is None:
         return {}
-    condition = "attributes.status = 'FINISHED'"
-    if build:
-        condition += f" and tags.build = '{build}'"
-    runs = find_runs(client, experiment_name(), condition)
+    conditions = ["attributes.status = 'FINISHED'", *([of_build(build)] if build else [])]
+    runs = find_runs(client, experiment_name(), " and ".join(conditions))
     return {run.data.tags.get("process", ""): run for run in runs if PARENT not in run.data.tags}
 
 
 def verdicts(goals: list[Goal], build: str = "") -> list[Verdict]:
-    """Return the verdict on each goal."""
+    """Return a verdict on each goal by the runs of a build, or of all when `build` is ""."""
     runs = finished_runs(build)
     return [judge(goal, runs.get(goal.process)) for goal in goals]
 
 
 def main() -> int:
-    """Print a verdict on each goal and return an exit status."""
+    """Print a verdict on each goal; return 0, 1 when one is not met, or 3 for a wrong file."""
     build = read_build().number
     try:
         goals = read_goals()
@@ -135,7 +136,6 @@ def main() -> int:
     results = verdicts(goals, build)
     judged = [verdict for verdict in results if verdict.met is not None]
     if build and judged:
-        # A build of one process is not judged by the goals of the others.
-        results = judged
+        results = judged  # a build of one process is not judged by the goals of the others
     print(*results, sep="\n")
     return 0 if all(verdict.met for verdict in results) else FAILED

@@ -1,13 +1,13 @@
-"""Where results go, and what is known about every run. `main.py` logs with plain `mlflow`."""
+"""Where results go, and what is recorded of every run. `main.py` logs with plain `mlflow`."""
 
 from typing import TYPE_CHECKING
 
 from taglab.lazy import attributes
 
 if TYPE_CHECKING:
+    from taglab.tracking.connection import connect, experiment_name, open_store, tracking_uri
     from taglab.tracking.provenance import pinned
     from taglab.tracking.run import start_run
-    from taglab.tracking.connection import connect, experiment_name, open_store, tracking_uri
 
 __all__ = ["connect", "experiment_name", "open_store", "pinned", "start_run", "tracking_uri"]
 

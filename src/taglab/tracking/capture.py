@@ -1,4 +1,4 @@
-"""What a process prints, kept in a file and still shown live."""
+"""Copies everything that a process prints to a file, while it still appears live."""
 
 import contextlib
 import ctypes
@@ -11,12 +11,12 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def captured(log: Path) -> Iterator[None]:
-    """Copy all that is printed to `log`, also by C code and by the processes this one starts.
+    """Copy all output to `log`, including that of C code and of child processes.
 
-    `tee` does the copying: a thread of this process would stop whenever C code holds the
-    interpreter while it prints. Where standard output and standard error go to the same
-    place, they share one `tee`, so their order is kept. `sys.stdout.terminal` is where a line can
-    be shown that changes and is not kept: the terminal itself, or None.
+    `tee` does the copying: a thread of this process would stall whenever C code prints while it
+    holds the interpreter lock. Where standard output and standard error go to the same place,
+    they share one `tee`, so their order is kept. `sys.stdout.terminal` is the terminal itself, or
+    None: a progress bar that rewrites its line goes there, past the log.
     """
     log.touch()
     with contextlib.ExitStack() as stack:
@@ -28,27 +28,28 @@ def captured(log: Path) -> Iterator[None]:
         else:
             stack.enter_context(_copied((1,), log))
             stack.enter_context(_copied((2,), log))
-        # Line by line, so that the order holds and a pipe shows it live; and pytest and
-        # notebooks put streams here that do not lead to file descriptor 1.
+        # Line-buffered, so that the order holds and a pipe shows it live. New streams, because
+        # those of pytest and notebooks do not lead to file descriptors 1 and 2.
         for number, redirect in ((1, contextlib.redirect_stdout),
                                  (2, contextlib.redirect_stderr)):
             stream = open(number, "w", buffering=1, encoding="utf-8",
                           errors="backslashreplace", closefd=False)
-            stream.terminal = terminal
+            stream.terminal = terminal  # type: ignore[attr-defined]  # our own attribute
             stack.enter_context(redirect(stack.enter_context(stream)))
         yield
 
 
 @contextlib.contextmanager
-def _copied(numbers: tuple[int, ...], log: Path) -> Iterator[None]:
-    """Send file descriptors through `tee -a log` to where they went before."""
+def _copied(descriptors: tuple[int, ...], log: Path) -> Iterator[None]:
+    """Send file descriptors through `tee -a log` to where the first of them leads."""
     sys.stdout.flush()
     sys.stderr.flush()
-    # In a session of its own: Ctrl-C and a killed terminal end this process, not its `tee`.
-    tee = subprocess.Popen(["tee", "-a", str(log)], stdin=subprocess.PIPE, stdout=numbers[0],
+    # A session of its own: Ctrl-C and a closed terminal end this process, not its `tee`.
+    tee = subprocess.Popen(["tee", "-a", str(log)], stdin=subprocess.PIPE, stdout=descriptors[0],
                            start_new_session=True)
-    kept = {number: os.dup(number) for number in numbers}
-    for number in numbers:
+    assert tee.stdin is not None
+    saved = {number: os.dup(number) for number in descriptors}
+    for number in descriptors:
         os.dup2(tee.stdin.fileno(), number)
     tee.stdin.close()
     try:
@@ -56,10 +57,10 @@ def _copied(numbers: tuple[int, ...], log: Path) -> Iterator[None]:
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
-        ctypes.CDLL(None).fflush(None)  # what C code printed and still holds in its buffers
-        for number, before in kept.items():
-            os.dup2(before, number)
-            os.close(before)
-        # Usually some milliseconds; a worker process that lives on holds its end open.
+        ctypes.CDLL(None).fflush(None)  # what C code has printed but still buffers
+        for number, original in saved.items():
+            os.dup2(original, number)
+            os.close(original)
+        # Usually a few milliseconds; a child process that lives on keeps the pipe open.
         with contextlib.suppress(subprocess.TimeoutExpired):
             tee.wait(timeout=1)

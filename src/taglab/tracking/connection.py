@@ -1,10 +1,11 @@
-"""Where results go: the tracking server or SQLite file, and the experiment in it."""
+"""Where results go: a tracking server or a SQLite file, and the experiment in it."""
 
 import logging
 import os
 import tomllib
 from collections.abc import Mapping
 
+from taglab.cluster.manifest import JOB_NAME
 from taglab.lab import lab_root
 from taglab.tracking.quick_mlflow import mlflow, without_garbage_collection
 from taglab.tracking import store
@@ -15,30 +16,39 @@ class NoServer(SystemExit):
 
 
 def tracking_uri(environment: Mapping[str, str] = os.environ) -> str:
-    """Return where results go: the environment's address, else the lab's own SQLite file."""
+    """Return where results go: the environment's address, else the lab's own SQLite file.
+
+    Raises NoLab when neither is there.
+    """
     uri = environment.get("MLFLOW_TRACKING_URI") or environment.get("MLFLOW_URL")
-    database = store.sqlite_file(uri) if uri else lab_root(environment=environment) / "mlflow.db"
+    if not uri:
+        return store.sqlite_uri(lab_root(environment=environment) / "mlflow.db")
+    database = store.sqlite_file(uri)
     return store.sqlite_uri(database) if database else uri
 
 
 def experiment_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the MLflow experiment: the environment's, else the lab's name."""
+    """Return the MLflow experiment: the one that the environment names, else the lab's name.
+
+    Raises NoLab when neither is there.
+    """
     if name := environment.get("MLFLOW_EXPERIMENT_NAME") or environment.get("MLFLOW_EXPERIMENT"):
         return name
     project = lab_root(environment=environment) / "pyproject.toml"
-    return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"]
+    return str(tomllib.loads(project.read_text(encoding="utf-8"))["project"]["name"])
 
 
 def connect() -> str:
-    """Point MLflow at the lab's store and experiment, made if need be, and return the address.
+    """Point MLflow at the lab's store and experiment, create them if need be, return the address.
 
-    A notebook calls it once; a process need not, since `start_run` does.
+    A notebook calls it once; a process need not, since `start_run` does. Raises NoServer,
+    WrongSchema or NoLab.
     """
     uri, name = tracking_uri(), experiment_name()
-    # With MLflow's own numbers a server that is away stops a training loop for four minutes. The
-    # pods of a job start all at once: a server that lets them wait is busy, not away.
+    # MLflow's own defaults stop a training loop for four minutes when the server is away. The
+    # pods of a job all start at once: a server that keeps them waiting is busy, not away.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the outbox tries again
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if "JOB_NAME" in os.environ else "5")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if JOB_NAME in os.environ else "5")
     if uri.startswith("http"):
         check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
@@ -69,16 +79,18 @@ def check_server(uri: str) -> None:
 
 
 def open_store() -> mlflow.MlflowClient | None:
-    """Return the client of the lab's store, or None when nothing was ever stored in it."""
+    """Return a client of the lab's store, or None when nothing was ever stored in it.
+
+    Raises WrongSchema or NoLab.
+    """
     uri = tracking_uri()
-    database = store.sqlite_file(uri)
-    if database and not database.exists():
-        return None
-    if database:
+    if database := store.sqlite_file(uri):
+        if not database.exists():
+            return None
         store.prepare(database)
     return mlflow.MlflowClient(uri)
 
 
 def _is_not_about_pickle(record: logging.LogRecord) -> bool:
-    """Drop MLflow's warning that a pickled model runs code when loaded: it is the lab's own."""
+    """Drop MLflow's warning that loading a pickled model runs code: the model is the lab's own."""
     return "execute arbitrary code" not in record.getMessage()

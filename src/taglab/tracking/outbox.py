@@ -1,7 +1,10 @@
-"""What a tracking server could not take: kept in a folder, and sent once the server is back.
+"""Results that a tracking server could not take: kept in a folder, sent once it is back.
 
-Calls of MLflow's REST interface wait in their order, artifacts by run or model. What was made
-while the server was away has a name of its own until the server gives it another.
+Calls of MLflow's REST API wait in their order, artifacts by run or model. What is created while the
+server is away has an id of ours until the server assigns its own.
+
+This module uses what MLflow does not document, checked with MLflow 3.17.2: the protobuf messages of
+the REST API (`mlflow.protos`), `RestStore._call_endpoint`, and `_get_rest_store`.
 """
 
 import json
@@ -10,15 +13,18 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
-from google.protobuf.message import Message
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos import service_pb2 as rest
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_rest_store
 
+Message = Any  # of protobuf, which has no types
+
+# The calls that may wait, since nothing depends on their answers but ids.
 WRITES = {each.__name__: each for each in (
     rest.CreateRun, rest.UpdateRun, rest.LogMetric, rest.LogParam, rest.LogBatch, rest.SetTag,
     rest.LogInputs, rest.LogOutputs, rest.LogModel, rest.CreateLoggedModel,
@@ -27,7 +33,7 @@ WRITES = {each.__name__: each for each in (
 
 @dataclass(frozen=True)
 class Call:
-    """One call of MLflow's REST interface; `made` is our name of the run or model it makes."""
+    """A call of MLflow's REST API; `made` is our id of the run or model that it creates."""
 
     api: str
     body: str
@@ -42,11 +48,11 @@ class Outbox:
         self.folder = folder
         self.lock = threading.RLock()
         self._calls, self._sent = folder / "calls.jsonl", folder / "sent"
-        self._names, self._artifacts = folder / "names.json", folder / "artifacts"
+        self._ids, self._artifacts = folder / "names.json", folder / "artifacts"
 
     @property
     def is_empty(self) -> bool:
-        """Say whether nothing waits."""
+        """Whether nothing waits."""
         return not self._calls.exists() and not any(self._artifacts.glob("*"))
 
     def artifacts(self, owner: str) -> Path:
@@ -54,14 +60,17 @@ class Outbox:
         return self._artifacts / owner
 
     def keep(self, call: Call) -> None:
-        """Add a call; it is in the file when this returns."""
+        """Append a call; it is in the file when this returns."""
         with self.lock:
             self.folder.mkdir(parents=True, exist_ok=True)
             with self._calls.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(call)) + "\n")
 
     def keep_files(self, owner: str, path: Path, below: str | None = None) -> None:
-        """Copy a file, or what is in a folder, to the artifacts that wait."""
+        """Copy a file, or the contents of a folder, to the artifacts that wait.
+
+        `owner` is the id of a run or a model, `below` the folder among its artifacts.
+        """
         with self.lock:
             folder = self.artifacts(owner) / (below or "")
             folder.mkdir(parents=True, exist_ok=True)
@@ -70,10 +79,9 @@ class Outbox:
             else:
                 shutil.copy(path, folder)
 
-    def named(self, text: str | None) -> str | None:
-        """Return a text with the server's names of the runs and models that were made here."""
-        names = json.loads(self._names.read_text()) if text and self._names.exists() else {}
-        for ours, servers in names.items():
+    def with_server_ids(self, text: str) -> str:
+        """Return a text with our ids replaced by the server's, where it has assigned them."""
+        for ours, servers in self._known_ids().items():
             text = text.replace(ours, servers)
         return text
 
@@ -84,12 +92,13 @@ class Outbox:
                 self._send_call(call, store)
         with self.lock:
             for folder in sorted(self._artifacts.glob("*")):
-                model = folder.name.startswith("m-")
-                upload = client.log_model_artifacts if model else client.log_artifacts
-                upload(self.named(folder.name), str(folder))
+                is_model = folder.name.startswith("m-")
+                upload = client.log_model_artifacts if is_model else client.log_artifacts
+                upload(self.with_server_ids(folder.name), str(folder))
                 shutil.rmtree(folder)
 
     def _waiting(self) -> list[Call]:
+        """Return the calls that were not sent; remove the file when there are none."""
         with self.lock:
             lines = self._calls.read_text().splitlines() if self._calls.exists() else []
             left = lines[self._number_sent():]
@@ -101,13 +110,18 @@ class Outbox:
     def _number_sent(self) -> int:
         return int(self._sent.read_text()) if self._sent.exists() else 0
 
+    def _known_ids(self) -> dict[str, str]:
+        return dict(json.loads(self._ids.read_text())) if self._ids.exists() else {}
+
     def _send_call(self, call: Call, store: RestStore) -> None:
         try:
-            answer = RestStore._call_endpoint(
-                store, WRITES[call.api], self.named(call.body), self.named(call.endpoint))
+            # Of the class: a buffered store's own method would keep the call once more.
+            answer = RestStore._call_endpoint(  # type: ignore[no-untyped-call]  # MLflow's
+                store, WRITES[call.api], self.with_server_ids(call.body),
+                call.endpoint and self.with_server_ids(call.endpoint))
             if call.made:
-                names = json.loads(self._names.read_text()) if self._names.exists() else {}
-                self._names.write_text(json.dumps(names | {call.made: _made_by(answer)}))
+                ids = self._known_ids() | {call.made: _created_id(answer)}
+                self._ids.write_text(json.dumps(ids))
         except MlflowException as error:
             if is_away(error):
                 raise
@@ -116,16 +130,17 @@ class Outbox:
 
 
 def replay(folder: Path, uri: str) -> None:
-    """Send what waits in a folder. Raises MlflowException while the server is away."""
-    Outbox(folder).send(_get_rest_store(uri), MlflowClient(uri))
+    """Send what waits in a folder, then remove it. Raises MlflowException if the server is away."""
+    store = _get_rest_store(uri)  # type: ignore[no-untyped-call]  # MLflow's
+    Outbox(folder).send(store, MlflowClient(uri))
     shutil.rmtree(folder)
 
 
 def is_away(error: MlflowException) -> bool:
-    """Say whether a call may do later: no answer, or one that blames the server."""
-    return error.get_http_status_code() >= 500
+    """Return whether a call may succeed later: there was no answer, or a server's error (5xx)."""
+    return int(error.get_http_status_code()) >= 500  # type: ignore[no-untyped-call]  # MLflow's
 
 
-def _made_by(answer: Message) -> str:
-    """Return the server's name of the run or the model that an answer holds."""
-    return answer.run.info.run_id if hasattr(answer, "run") else answer.model.info.model_id
+def _created_id(answer: Message) -> str:
+    """Return the server's id of the run or the model that an answer holds."""
+    return str(answer.run.info.run_id if hasattr(answer, "run") else answer.model.info.model_id)

@@ -1,6 +1,6 @@
-"""MLflow, imported quickly and quietly: it reads these settings while it is imported.
+"""Imports MLflow quickly and quietly: MLflow reads the settings below while it is imported.
 
-Modules of this library take `mlflow` from here, so that the settings come first.
+The modules of this library import this one before any other of MLflow's.
 """
 
 import atexit
@@ -14,7 +14,10 @@ __all__ = ["mlflow", "without_garbage_collection"]
 
 @contextlib.contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Do not look for garbage among what is imported here: it stays, and there is much of it."""
+    """Suspend garbage collection for the body, and exempt from it what the body allocates.
+
+    For imports: they allocate many objects, and all of them stay.
+    """
     gc.disable()
     try:
         yield
@@ -27,5 +30,5 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_DISABLE_AGENT_HINT", "true")
 with without_garbage_collection():
     import mlflow
-# At exit too, Python would look through all of it, for half a second.
+# At exit, too, Python would search all of it for garbage, for half a second.
 atexit.register(gc.freeze)

@@ -1,4 +1,8 @@
-"""`start_run`: one MLflow run of a process, with what is known about it."""
+"""`start_run`: one MLflow run of a process, with what is known about it.
+
+This module uses what MLflow does not document, checked with MLflow 3.17.2: it replaces
+`ActiveRun.__exit__`, and passes tags in MLFLOW_RUN_CONTEXT.
+"""
 
 import contextlib
 import json
@@ -22,7 +26,7 @@ from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
 
-RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"  # MLflow reads tags for new runs from it
+RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"  # tags for every new run, as JSON
 
 
 @contextlib.contextmanager
@@ -31,13 +35,16 @@ def start_run(
 ) -> Iterator[mlflow.ActiveRun]:
     """Run the body as one MLflow run of the process whose folder holds `main_file`.
 
-    The run, and those nested in it with `mlflow.start_run(nested=True)`, carry where they come
-    from as tags; the run holds `config` as parameters, versions.txt, uncommitted.patch when
-    there is one, and output.log. It ends FINISHED, FAILED or KILLED, as the body does.
+    The run, and those nested in it with `mlflow.start_run(nested=True)`, carry their origin as
+    tags. The run has `config` as parameters and holds versions.txt, output.log and, when files
+    differ from the commit, uncommitted.patch. It ends FINISHED, FAILED or KILLED, as the body does.
+
+    Raises NoLab outside of a lab, NoServer and WrongSchema when the store cannot be used, and
+    Undelivered when the server stayed away; SystemExit where a wide job has done the work.
     """
     main_file = Path(main_file).resolve()
     lab, process = lab_root(main_file), main_file.parent.name
-    with set_variable("LAB_ROOT", str(lab)):  # for the processes that the body starts, too
+    with set_variable("LAB_ROOT", str(lab)):  # for child processes, too
         tags = run_tags(lab, process, config)
         if os.environ.get("RANK", "0") != "0":
             with _unrecorded(tags) as run:
@@ -46,7 +53,7 @@ def start_run(
         uri = connect()
         with interruptible():
             status = run_wide(main_file, config)
-        if status is not None:  # the pods of a job did the work
+        if status is not None:  # the pods of a job have done the work
             raise SystemExit(status)
         with _recorded(lab, uri, run_name or process, config, tags) as run:
             yield run
@@ -57,7 +64,7 @@ def _recorded(
     lab: Path, uri: str, name: str, config: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[mlflow.ActiveRun]:
     """Run the body as a run in the store at `uri`."""
-    with (tempfile.TemporaryDirectory() as folder, _patient(uri), _tags_of_every_run(tags),
+    with (tempfile.TemporaryDirectory() as folder, _buffered(uri), _tags_of_every_run(tags),
           _statuses(), interruptible() as ignore_signals):
         run = mlflow.start_run(run_name=name, **run_of_pod(tags))
         log, status = Path(folder, "output.log"), FAILED
@@ -69,29 +76,30 @@ def _recorded(
         except BaseException as error:
             status = ending(error)
             if status != FINISHED:
-                log.open("a").write("".join(traceback.format_exception(error)))
+                with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                    traceback.print_exception(error, file=file)
             raise
         finally:
             ignore_signals()
             _end(run, status, log)
 
 
-def _patient(uri: str) -> contextlib.AbstractContextManager[None]:
-    """Let results wait while their server is away, where there is one."""
+def _buffered(uri: str) -> contextlib.AbstractContextManager[None]:
+    """Buffer results while their server is away, where there is one."""
     if not uri.startswith("http"):
         return contextlib.nullcontext()
-    from taglab.tracking.patient_store import patient
+    from taglab.tracking.buffered_store import buffered
 
     try:
         state = state_folder()
-    except ValueError:
+    except ValueError:  # a URL; the outbox needs a folder
         state = Path(tempfile.gettempdir())
-    return patient(uri, state / "outbox" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
+    return buffered(uri, state / "outbox" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}")
 
 
 @contextlib.contextmanager
 def _unrecorded(tags: Mapping[str, str]) -> Iterator[mlflow.ActiveRun]:
-    """Throw away what the body logs and prints: of torchrun's processes the first one records."""
+    """Discard what the body logs and prints: of torchrun's processes only the first records."""
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     with (tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere,
           contextlib.redirect_stdout(nowhere), _tags_of_every_run(tags)):
@@ -102,14 +110,14 @@ def _unrecorded(tags: Mapping[str, str]) -> Iterator[mlflow.ActiveRun]:
 
 
 def ending(error: BaseException) -> str:
-    """Return the status of a run whose body was left by `error`."""
+    """Return the status of a run whose body raised `error`."""
     if isinstance(error, (KeyboardInterrupt, Interrupted)):
         return KILLED
     return FINISHED if isinstance(error, SystemExit) and error.code in (None, 0) else FAILED
 
 
 def _log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-    """Log the parameters, the versions and what was not committed to the active run."""
+    """Log the parameters, the versions and the uncommitted changes to the active run."""
     mlflow.log_params(flatten(config))
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "versions.txt").write_text(versions(), encoding="utf-8")
@@ -119,7 +127,7 @@ def _log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -
 
 
 def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
-    """End a run and what is still open inside it; a store that is away is only reported."""
+    """End a run and the runs still open inside it; only warn if output.log cannot be stored."""
     run_id = run.info.run_id
     try:
         while (active := mlflow.active_run()) and active.info.run_id != run_id:
@@ -135,14 +143,14 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
 
 
 def _tags_of_every_run(tags: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
-    """Let MLflow put `tags` on each run that starts in the body, nested ones included."""
+    """Have MLflow put `tags` on each run that starts in the body, nested ones included."""
     known = json.loads(os.environ.get(RUN_CONTEXT, "{}"))
     return set_variable(RUN_CONTEXT, json.dumps({**known, **tags}))
 
 
 @contextlib.contextmanager
 def set_variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for the body, and for the processes that it starts."""
+    """Set an environment variable for the body and its child processes."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -156,16 +164,16 @@ def set_variable(name: str, value: str) -> Iterator[None]:
 @contextlib.contextmanager
 def _statuses() -> Iterator[None]:
     """Give nested runs their right status: MLflow's `with` knows only FINISHED and FAILED."""
-    plain = mlflow.ActiveRun.__exit__
+    original: Any = mlflow.ActiveRun.__exit__
 
     def leave(run: mlflow.ActiveRun, kind: Any, error: Any, trace: Any) -> bool:
-        done = plain(run, kind, error, trace)
+        is_swallowed: bool = original(run, kind, error, trace)
         if error is not None and ending(error) != FAILED:
             mlflow.MlflowClient().set_terminated(run.info.run_id, ending(error))
-        return done
+        return is_swallowed
 
-    mlflow.ActiveRun.__exit__ = leave
+    mlflow.ActiveRun.__exit__ = leave  # type: ignore[method-assign]  # MLflow has no hook for it
     try:
         yield
     finally:
-        mlflow.ActiveRun.__exit__ = plain
+        mlflow.ActiveRun.__exit__ = original  # type: ignore[method-assign]  # put back

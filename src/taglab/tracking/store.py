@@ -1,4 +1,8 @@
-"""The SQLite file that MLflow writes to: made once, artifacts beside it, found again when moved."""
+"""The SQLite file that MLflow writes to: created once, artifacts beside it, free to be moved.
+
+This module uses what MLflow does not document, checked with MLflow 3.17.2: `SqlAlchemyStore`, which
+creates the schema; the columns in ADDRESSES; the name of the logger `mlflow.store.db.utils`.
+"""
 
 import contextlib
 import fcntl
@@ -10,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from taglab.tracking.schema import check_schema
+
 ARTIFACTS = "mlartifacts"
 
-# Every column of MLflow's schema that can hold the address of an artifact.
+# Every column of MLflow's schema that can hold an artifact's address.
 ADDRESSES = [
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
@@ -24,7 +30,7 @@ ADDRESSES = [
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the file that a tracking URI names, or None when it is not a SQLite file."""
+    """Return the SQLite file that a tracking URI names, or None when it names something else."""
     found = re.match(r"sqlite(?:\+\w+)?:///([^?]+)", uri)
     return Path(unquote(found[1])).resolve() if found and found[1] != ":memory:" else None
 
@@ -36,83 +42,93 @@ def sqlite_uri(database: Path) -> str:
 
 
 def artifact_root(database: Path) -> str:
-    """Return the address of the artifact folder of a SQLite file."""
+    """Return the URI of the artifact folder that belongs to a SQLite file."""
     return (database.parent / ARTIFACTS).as_uri()
 
 
 def prepare(database: Path) -> None:
-    """Make the database if it is missing and follow it if it was moved; any number at once."""
-    if _is_made(database) and not _old_roots(database):
-        return
+    """Create the database if it is missing, and update its addresses if it was moved.
+
+    Any number of processes may do so at once. Raises WrongSchema when another MLflow wrote it.
+    """
+    if _is_created(database):
+        check_schema(database, sqlite_uri(database))
+        if not _old_roots(database):
+            return
     database.parent.mkdir(parents=True, exist_ok=True)
     with locked(database):
-        if not _is_made(database):
-            _make(database)
+        if not _is_created(database):
+            _create(database)
         for old in _old_roots(database):
-            _move_addresses(database, old, artifact_root(database))
+            _replace_addresses(database, old, artifact_root(database))
 
 
 def commit_quickly() -> None:
-    """Let commits to SQLite not wait for the disk: a third less time for each run.
+    """Commit to SQLite without waiting for the disk, which saves a third of the time of a run.
 
-    What a process wrote stays when the process is killed. After a power cut the last commits may
-    be missing; the file is whole.
+    Nothing is lost when the process is killed. After a power cut the last commits may be missing,
+    but the file is intact.
     """
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
-    if not event.contains(Engine, "connect", _do_not_wait):
-        event.listen(Engine, "connect", _do_not_wait)
+    if not event.contains(Engine, "connect", _relax_sync):
+        event.listen(Engine, "connect", _relax_sync)
 
 
-def _do_not_wait(connection: object, _: object) -> None:
+def _relax_sync(connection: object, _: object) -> None:
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = NORMAL")
 
 
 @contextlib.contextmanager
 def locked(database: Path) -> Iterator[None]:
-    """Hold the lock of a database; it is free again when its holder dies."""
+    """Hold the lock of a database; a process that dies releases it."""
     with open(f"{database}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def _is_made(database: Path) -> bool:
+def _is_created(database: Path) -> bool:
     return database.is_file() and database.stat().st_size > 0
 
 
-def _make(database: Path) -> None:
-    """Write the schema to a draft and rename it, so that no one meets half a database."""
+def _create(database: Path) -> None:
+    """Write the schema to a draft and rename it, so that nobody finds half a database.
+
+    MLflow itself takes no lock: processes that create the same file at once would break it.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     draft = database.with_name(f"{database.name}.draft")
     draft.unlink(missing_ok=True)
     with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
-        SqlAlchemyStore(sqlite_uri(draft), artifact_root(database)).engine.dispose()
+        store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow gives it no types
+            sqlite_uri(draft), artifact_root(database))
+        store.engine.dispose()
     os.replace(draft, database)
     with contextlib.closing(sqlite3.connect(database)) as connection:
-        # Readers and one writer do not wait for each other; the file remembers it.
+        # Readers and the writer do not wait for each other; the setting stays in the file.
         connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _old_roots(database: Path) -> list[str]:
-    """Return the artifact folders that the database names and that are now the one beside it."""
+    """Return the former addresses of the artifact folder that now lies beside the database."""
     if not (database.parent / ARTIFACTS).is_dir():
         return []
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection:
         try:
             rows = connection.execute("SELECT DISTINCT artifact_location FROM experiments")
             locations = [location for (location,) in rows if location]
-        except sqlite3.OperationalError:  # not MLflow's: let MLflow say so
+        except sqlite3.OperationalError:  # not MLflow's, and MLflow will say so
             return []
     found = (re.match(rf"((?:file:|/).*/{ARTIFACTS})(?:/|$)", location) for location in locations)
     here = {artifact_root(database), str(database.parent / ARTIFACTS)}
     return sorted({match[1] for match in found if match} - here, key=len, reverse=True)
 
 
-def _move_addresses(database: Path, old: str, new: str) -> None:
-    """Replace the folder `old` by `new` wherever the database names it, all or nothing."""
+def _replace_addresses(database: Path, old: str, new: str) -> None:
+    """Replace the folder `old` by `new` wherever the database names it, in one transaction."""
     with contextlib.closing(sqlite3.connect(database, timeout=20)) as connection, connection:
         connection.execute("BEGIN IMMEDIATE")
         for table, column in ADDRESSES:
@@ -125,7 +141,7 @@ def _move_addresses(database: Path, old: str, new: str) -> None:
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Let only warnings of one logger through."""
+    """Suppress what a logger says below a warning."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.WARNING)

@@ -1,4 +1,4 @@
-"""MLflow's UI on the lab's store."""
+"""MLflow's UI for the lab's store."""
 
 import os
 import signal
@@ -13,11 +13,15 @@ import urllib.request
 from taglab.tracking import store
 
 HOST = "127.0.0.1"
-PATIENCE = 60  # seconds
+START_TIMEOUT = 60  # seconds
 
 
 def serve(uri: str, port: int = 5000, page: str = "") -> int:
-    """Show the store at `uri` on `port` or the next free one, until Ctrl-C; print the page."""
+    """Serve the store at `uri` on `port` or the next free one until Ctrl-C; return the status.
+
+    Prints the address, with the path `page` after it. A tracking server serves itself: then its
+    address is all that is printed.
+    """
     if uri.startswith("http"):
         print(f"MLflow: {uri}")
         return 0
@@ -28,7 +32,7 @@ def serve(uri: str, port: int = 5000, page: str = "") -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryFile() as log:
-        # A session of its own: the whole group is ended here, whoever gets the Ctrl-C.
+        # A session of its own: Ctrl-C reaches this process alone, which then ends the whole group.
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri,
              "--host", HOST, "--port", str(port), "--workers", "1"],
@@ -49,7 +53,7 @@ def serve(uri: str, port: int = 5000, page: str = "") -> int:
 
 
 def free_port(first: int) -> int:
-    """Return the first port from `first` on that nobody listens on."""
+    """Return the first port from `first` on that is free."""
     for port in range(first, 65536):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -61,9 +65,9 @@ def free_port(first: int) -> int:
     raise SystemExit(f"error: no free port from {first} on")
 
 
-def _answers(server: subprocess.Popen, address: str) -> bool:
-    """Wait until the server answers; False when it ends or takes too long."""
-    deadline = time.monotonic() + PATIENCE
+def _answers(server: subprocess.Popen[bytes], address: str) -> bool:
+    """Wait until the server answers; return False when it exits or takes too long."""
+    deadline = time.monotonic() + START_TIMEOUT
     while server.poll() is None and time.monotonic() < deadline:
         try:
             with urllib.request.urlopen(address, timeout=5):
@@ -73,8 +77,8 @@ def _answers(server: subprocess.Popen, address: str) -> bool:
     return False
 
 
-def _stop(server: subprocess.Popen) -> None:
-    """End the server and all that it started."""
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End the server and its child processes."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(server.pid, number)

@@ -1,4 +1,4 @@
-"""One search that learns from its trials, shared by the pods of a job."""
+"""One adaptive search, shared by the pods of a job."""
 
 import time
 

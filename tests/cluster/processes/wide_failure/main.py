@@ -1,4 +1,4 @@
-"""The pod with index 1 fails, whenever it is tried."""
+"""The pod with index 1 fails at each attempt."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Two processes in two pods add their ranks up."""
+"""Two processes in two pods add up their ranks."""
 
 import os
 from datetime import timedelta

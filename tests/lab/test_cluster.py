@@ -135,7 +135,7 @@ def test_a_pod_finds_the_library_in_its_clone(lab: BakedLab, tmp_path: Path) -> 
         "DRONE_COMMIT_SHA": lab.ok("git rev-parse run-examples-v1^{commit}").strip()}
     variables = [{"name": name, "value": value} for name, value in values.items()]
     step = jobs.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", variables,
-                         "wide-jobs", [])
+                     "wide-jobs", [])
     job = jobs.wide_job({"cluster": {}}, {})
     assert job
     main = f"{workspace}/lab/processes/svm_search/main.py"

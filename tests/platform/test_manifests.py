@@ -9,7 +9,7 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from conftest import (
+from .conftest import (
     COMPOSE, KUSTOMIZATION, MANIFESTS, PLATFORM, containers, load, of_kind, workloads)
 
 SCHEMAS = Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"

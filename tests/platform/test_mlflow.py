@@ -16,7 +16,7 @@ from tests.lab.servers import Server, free_port, running
 from tests.runner.conftest import wait_for
 
 from .conftest import COMPOSE
-from servers import (
+from .servers import (
     ADDRESSES, PASSWORDS, answers_probes, container, databases, environment, probes, psql,
     replaced, s3_server)
 

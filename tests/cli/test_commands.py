@@ -249,14 +249,14 @@ def test_lint_warns_of_an_edited_copy_of_the_library(lab: Lab) -> None:
 
 
 def test_help_lists_every_command_once_in_its_section(lab: Lab) -> None:
+    from taglab.cli.main import commands
     shown = lab.lab("--help").stdout
     sections = {block.partition(":")[0]: [line.split()[0] for line in block.splitlines()[1:]]
                 for block in shown.strip().split("\n\n")[2:]}
     assert list(sections) == ["Options", "Builds", "Results", "Project"]
+    assert "status" in sections["Builds"] and "ui" in sections["Results"]
     listed = [name for title in ("Builds", "Results", "Project") for name in sections[title]]
-    assert {"status", "ui", "lint"} <= set(listed) and len(listed) == len(set(listed))
-    for name in listed:
-        assert lab.lab(name, "--help").returncode == 0
+    assert sorted(listed) == sorted(commands.commands)
     assert shown.count("...") == 1  # in the usage line: no description is cut off
 
 

@@ -1,5 +1,5 @@
-"""The base of all errors that a person can put right."""
+"""The base class of all errors that a person can fix."""
 
 
 class LabError(Exception):
-    """Something a person can put right; the message says what is wrong and what to type."""
+    """An error that a person can fix; the message says what is wrong and what to type."""

@@ -1,4 +1,4 @@
-"""Public names of a package that are imported when they are first used."""
+"""Loads the public names of a package when they are first used."""
 
 import importlib
 from collections.abc import Callable, Collection, Mapping
@@ -8,8 +8,8 @@ from typing import Any
 def attributes(package: str, modules: Mapping[str, Collection[str]]) -> Callable[[str], Any]:
     """Return a module-level `__getattr__` (PEP 562) that loads public names on demand.
 
-    `modules` maps each module of `package` to the public names that it defines. Importing the
-    package alone stays cheap: a search worker, for example, must not import MLflow before it forks.
+    `modules` maps each module of `package` to the public names that it defines. This keeps
+    importing the package cheap: a search worker, for example, must fork before it imports MLflow.
     """
     defined_in = {name: module for module, names in modules.items() for name in names}
 

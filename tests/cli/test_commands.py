@@ -1,15 +1,16 @@
-"""The lab command, and the environments it makes."""
+"""The lab command, and the environments that it makes."""
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.runner.conftest import GIT_VARIABLES, PIPELINE, SOURCE, Lab, wait_for
+from tests.runner.conftest import PIPELINE, SOURCE, Lab, wait_for
 
 ENSURE = """\
 import sys
@@ -23,14 +24,14 @@ except EnvironmentFailure as error:
 """
 
 
-def ensure(folder: Path, cache: Path) -> subprocess.Popen:
-    """Make the environment of `folder`/requirements.txt in a process of its own."""
+def ensure(folder: Path, cache: Path) -> subprocess.Popen[str]:
+    """Start a process that makes the environment of `folder`/requirements.txt."""
     return subprocess.Popen([sys.executable, "-c", ENSURE, str(SOURCE), str(folder)], text=True,
                             env={**os.environ, "XDG_CACHE_HOME": str(cache)},
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def test_an_environment_is_made_once_by_many(tmp_path: Path) -> None:
+def test_processes_that_want_the_same_environment_make_it_once(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("# nothing\n")
     outputs = [process.communicate()[0] for process in
                [ensure(tmp_path, tmp_path / "cache") for _ in range(3)]]
@@ -39,7 +40,7 @@ def test_an_environment_is_made_once_by_many(tmp_path: Path) -> None:
     assert sum("waiting for" in output for output in outputs) == 2
 
 
-def test_a_failed_install_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_install_says_why_and_leaves_no_environment(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("./no-such-package\n")
     _, error = ensure(tmp_path, tmp_path / "cache").communicate()
     assert "requirements.txt" in error and "no-such-package" in error
@@ -47,7 +48,7 @@ def test_a_failed_install_says_why_and_leaves_nothing(tmp_path: Path) -> None:
                 if path.is_dir()]
 
 
-def test_the_hash_counts_packages_and_not_comments(tmp_path: Path) -> None:
+def test_the_hash_depends_on_packages_and_not_on_comments(tmp_path: Path) -> None:
     from taglab.runner.environment import requirements_hash
     (tmp_path / "requirements.txt").write_text("a==1  # why\n\nb==2\n-r more.txt\n")
     (tmp_path / "more.txt").write_text("c==3\n")
@@ -58,7 +59,7 @@ def test_the_hash_counts_packages_and_not_comments(tmp_path: Path) -> None:
     assert requirements_hash(tmp_path) != before and len(before) == 12
 
 
-def test_init_makes_a_thin_venv_that_survives_a_move(lab: Lab, tmp_path: Path) -> None:
+def test_init_makes_a_venv_that_works_after_the_lab_was_moved(lab: Lab, tmp_path: Path) -> None:
     lab.write("requirements.txt", "six==1.17.0\n")
     lab.write("lab/lib/__init__.py", "WHERE = __file__\n")
     lab.write("tools.txt", "")
@@ -73,7 +74,7 @@ def test_init_makes_a_thin_venv_that_survives_a_move(lab: Lab, tmp_path: Path) -
     assert lab.git("status", "--porcelain", "--", ".venv", ".lab") == ""
 
 
-def test_init_in_a_clone_keeps_its_origin(lab: Lab, tmp_path: Path) -> None:
+def test_init_keeps_the_origin_of_a_clone(lab: Lab, tmp_path: Path) -> None:
     lab.write("requirements.txt", "")
     lab.git("add", "--force", "vendor")
     lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
@@ -83,7 +84,7 @@ def test_init_in_a_clone_keeps_its_origin(lab: Lab, tmp_path: Path) -> None:
     assert "my-lab" in colleague.git("remote", "get-url", "origin")
     colleague.git("tag", "exp-1")
     assert "[a] runs" in colleague.git("push", "local", "exp-1")
-    assert "The lab is ready" in colleague.lab("init").stdout  # again, harmlessly
+    assert "The lab is ready" in colleague.lab("init").stdout  # repeating it is harmless
 
 
 def test_init_outside_a_repository_says_what_to_type(lab: Lab) -> None:
@@ -97,8 +98,8 @@ def test_init_outside_a_repository_says_what_to_type(lab: Lab) -> None:
     (["logs", "x"], 3, "not a valid integer"),
     (["logs", "7"], 1, "there is no build 7"),
     (["new", "My Process"], 1, "lab new my_process"),
-    ([], 3, "Commands:"),
-    (["--help"], 0, "Commands:"),
+    ([], 3, "Builds:"),
+    (["--help"], 0, "Builds:"),
     (["builds"], 0, "No builds yet"),
 ])
 def test_exit_codes(lab: Lab, arguments: list[str], code: int, message: str) -> None:
@@ -106,7 +107,7 @@ def test_exit_codes(lab: Lab, arguments: list[str], code: int, message: str) -> 
     assert message in done.stdout and done.returncode == code, done.stdout
 
 
-def test_logs_can_be_followed(lab: Lab) -> None:
+def test_logs_follow_a_build_to_its_end(lab: Lab) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: [echo runs, exit 1]}]\n")
     lab.push_tag("exp-1")
     done = lab.lab("logs", "1", "--follow")
@@ -114,20 +115,20 @@ def test_logs_can_be_followed(lab: Lab) -> None:
     assert "failure" in lab.lab("builds").stdout
 
 
-def test_add_pins_a_package_and_what_it_needs(lab: Lab) -> None:
+def test_add_pins_a_package_and_its_dependencies(lab: Lab) -> None:
     lab.write("requirements.txt", "# what the lab uses\nsix==1.17.0\n")
     done = lab.lab("add", "python-dateutil==2.9.0.post0", "tomli_w")
     assert "python-dateutil==2.9.0.post0" in done.stdout and done.returncode == 0
-    assert "six" not in done.stdout.split("Added")[1]  # it is pinned already
+    assert "six" not in done.stdout.split("Added")[1]  # it is already pinned
     assert lab.run(".venv/bin/python", "-c", "import dateutil, tomli_w").returncode == 0
     before = (lab.path / "requirements.txt").read_text()
-    assert "requirements.txt has them already" in lab.lab("add", "tomli_w").stdout
+    assert "requirements.txt already has them" in lab.lab("add", "tomli_w").stdout
     failed = lab.lab("add", "six==1.16.0")
     assert failed.returncode == 1 and "no version of six==1.16.0 that fits" in failed.stdout
     assert (lab.path / "requirements.txt").read_text() == before
 
 
-def test_new_writes_a_process_and_a_pipeline_like_the_others(lab: Lab) -> None:
+def test_new_creates_a_process_and_copies_a_pipeline_for_it(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - {name: old-one, image: i, commands: [python lab/processes/old_one/main.py]}
@@ -139,7 +140,7 @@ def test_new_writes_a_process_and_a_pipeline_like_the_others(lab: Lab) -> None:
     text = (lab.path / ".drone.yml").read_text()
     assert "- refs/tags/my-process-*" in text or "[refs/tags/my-process-*]" in text
     assert "python lab/processes/my_process/main.py" in text and text.count("old-one") == 3
-    assert "exists already" in lab.lab("new", "my_process").stdout
+    assert "already exists" in lab.lab("new", "my_process").stdout
 
 
 RUNS = "steps: [{name: a, image: x, commands: ['echo $DRONE_BUILD_PARENT. $DRONE_TAG']}]\n"
@@ -165,8 +166,7 @@ def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
         - {name: b, image: x, commands: [echo never], when: {status: [failure, success]}}
         """)
     lab.git("tag", "exp-1")
-    push = subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
-                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL)
+    push = lab.start_push("-q", "origin", "exp-1")
     wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
     assert "a " in lab.lab("status").stdout and "running" in lab.lab("builds").stdout
     assert "build 1: killed" in lab.lab("cancel", "1").stdout
@@ -175,10 +175,10 @@ def test_cancel_ends_a_build_and_all_its_processes(lab: Lab) -> None:
     shown = lab.run("ps", "-eo", "args").stdout
     assert "sleep 4321.5" not in shown and "sleep 4322.5" not in shown
     again = lab.lab("cancel", "1")
-    assert again.returncode == 1 and "has ended already: killed" in again.stdout
+    assert again.returncode == 1 and "has already ended: killed" in again.stdout
 
 
-def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> None:
+def test_cancel_stops_a_build_that_is_making_its_environment(lab: Lab, tmp_path: Path) -> None:
     from taglab.runner.environment import environment_path
     package = tmp_path / "package"
     package.mkdir()
@@ -188,8 +188,7 @@ def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> N
     lab.write("requirements.txt", f"{package.as_uri()}\n")
     lab.pipeline("steps: [{name: a, image: x, commands: [echo never]}]\n")
     lab.git("tag", "exp-1")
-    with subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
-                          env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL) as push:
+    with lab.start_push("-q", "origin", "exp-1") as push:
         wait_for(lambda: (package / "started").exists(), 60)
         assert "build 1: killed" in lab.lab("cancel", "1").stdout
         push.wait(60)
@@ -197,7 +196,7 @@ def test_cancel_ends_the_making_of_an_environment(lab: Lab, tmp_path: Path) -> N
     assert not environment_path(lab.path).exists()
 
 
-def test_launch_tags_what_was_committed(lab: Lab) -> None:
+def test_launch_pushes_the_next_tag_of_the_current_commit(lab: Lab) -> None:
     lab.pipeline(RUNS)
     lab.git("tag", "exp-v1")
     lab.git("tag", "exp-v10")
@@ -212,7 +211,7 @@ def test_launch_tags_what_was_committed(lab: Lab) -> None:
     assert "tag and push by hand" in lab.lab("launch", "exp").stdout
 
 
-def test_lists_are_tables_or_json(lab: Lab) -> None:
+def test_builds_and_status_print_tables_or_json(lab: Lab) -> None:
     assert "No builds yet" in lab.lab("status").stdout
     lab.pipeline(RUNS)
     lab.push_tag("exp-1")
@@ -221,6 +220,44 @@ def test_lists_are_tables_or_json(lab: Lab) -> None:
         assert "exp-1" in table and "success" in table and "\x1b" not in table
         [build] = json.loads(lab.lab(command, "--json").stdout)
         assert build["pipelines"][0]["steps"][1]["status"] == "success"
+
+
+def edit_library(lab: Lab) -> None:
+    """Give the lab its own copy of the library, and edit a file of it."""
+    from taglab.hashes import write_hashes
+    library = lab.path / "vendor/taglab"
+    library.unlink()
+    shutil.copytree(SOURCE / "taglab", library, ignore=shutil.ignore_patterns("__pycache__"))
+    write_hashes(library)
+    with (library / "search/plan.py").open("a") as file:
+        file.write("# mine\n")
+
+
+def test_lint_warns_of_an_edited_copy_of_the_library(lab: Lab) -> None:
+    lab.write("requirements.txt", "")
+    lab.pipeline(RUNS.replace("image: x", "image: x:1"))
+    edit_library(lab)
+    warned = lab.lab("lint")
+    assert warned.returncode == 0
+    assert warned.stdout.startswith("vendor/taglab/search/plan.py: warning: not as delivered")
+    assert len(warned.stdout.splitlines()) == 1
+    [finding] = json.loads(lab.lab("lint", "--json").stdout)
+    assert (finding["file"], finding["level"]) == ("vendor/taglab/search/plan.py", "warning")
+    lab.write(".drone.yml", "# first\n---\n" + PIPELINE)
+    failed = lab.lab("lint").stdout
+    assert ".drone.yml:1: error: " in failed and "plan.py: warning: " in failed
+
+
+def test_help_lists_every_command_once_in_its_section(lab: Lab) -> None:
+    from taglab.cli.main import commands
+    shown = lab.lab("--help").stdout
+    sections = {block.partition(":")[0]: [line.split()[0] for line in block.splitlines()[1:]]
+                for block in shown.strip().split("\n\n")[2:]}
+    assert list(sections) == ["Options", "Builds", "Results", "Project"]
+    assert "status" in sections["Builds"] and "ui" in sections["Results"]
+    listed = [name for title in ("Builds", "Results", "Project") for name in sections[title]]
+    assert sorted(listed) == sorted(commands.commands)
+    assert shown.count("...") == 1  # in the usage line: no description is cut off
 
 
 def test_environments_are_listed_and_pruned(lab: Lab, tmp_path: Path,
@@ -238,7 +275,7 @@ def test_environments_are_listed_and_pruned(lab: Lab, tmp_path: Path,
     assert not old.exists() and "removed" not in lab.lab("envs", "--prune").stdout
 
 
-def test_lint_names_the_line_and_the_fix_and_the_push_says_it_first(lab: Lab) -> None:
+def test_lint_and_every_push_name_the_line_and_the_fix(lab: Lab) -> None:
     lab.write("requirements.txt", "")
     lab.pipeline(RUNS.replace("image: x", "image: x:1"))
     clean = lab.lab("lint")
@@ -249,7 +286,7 @@ def test_lint_names_the_line_and_the_fix_and_the_push_says_it_first(lab: Lab) ->
     assert 5 in [each["line"] for each in json.loads(lab.lab("lint", "--json").stdout)]
     shown = lab.push_tag("exp-1")
     assert shown.index(".drone.yml:5: warning:") < shown.index("[a] ")
-    secrets = lab.path / ".lab/secrets.toml"  # who keeps secrets here is told of missing ones
+    secrets = lab.path / ".lab/secrets.toml"  # with secrets on this machine, missing ones are named
     secrets.write_text('key = "hunter2"\n')
     secrets.chmod(0o600)
     lab.pipeline(RUNS.replace("x,", "x, environment: {A: {from_secret: nokey}},", 1))

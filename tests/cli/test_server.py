@@ -1,4 +1,4 @@
-"""`lab image` and `lab connect`: the way of a lab from this machine to a team's server."""
+"""`lab image` and `lab connect`: moving a lab from this machine to a team's server."""
 from __future__ import annotations
 
 import http.server
@@ -42,7 +42,7 @@ steps:
 
 @pytest.fixture
 def server_lab(lab: Lab) -> Lab:
-    """A lab whose steps have an image."""
+    """Return a lab whose steps have an image."""
     lab.write(".drone.yml", DRONE)
     lab.write("requirements.txt", "six==1.17.0\n")
     lab.git("add", "-A")
@@ -52,7 +52,7 @@ def server_lab(lab: Lab) -> Lab:
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    """The address of a server that has a page /health and no other."""
+    """Return the address of a server that has only the page /health."""
     class Pages(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path == "/health" else 403)
@@ -72,7 +72,7 @@ def hash_of(lab: Lab) -> str:
     return requirements_hash(lab.path)
 
 
-def test_image_rewrites_every_step_and_nothing_else(server_lab: Lab) -> None:
+def test_image_changes_every_step_and_nothing_else(server_lab: Lab) -> None:
     done = server_lab.lab("image")
     image = f"team/runner:{hash_of(server_lab)}"
     assert done.returncode == 0 and f"--tag {image} ." in done.stdout, done.stdout
@@ -80,11 +80,11 @@ def test_image_rewrites_every_step_and_nothing_else(server_lab: Lab) -> None:
               .replace("  image: team/runner:0000 ", f"  image: {image} ")
               .replace('"team/runner@sha256:12ab"', f'"{image}"'))
     assert (server_lab.path / ".drone.yml").read_text() == wanted
-    assert "names already" in server_lab.lab("image").stdout
+    assert "already names" in server_lab.lab("image").stdout
     assert "was not built" not in server_lab.lab("lint").stdout
 
 
-def test_image_takes_another_name(server_lab: Lab) -> None:
+def test_image_can_change_the_name(server_lab: Lab) -> None:
     assert server_lab.lab("image", "registry.example:5000/lab:old").returncode == 0
     text = (server_lab.path / ".drone.yml").read_text()
     assert text.count(f" registry.example:5000/lab:{hash_of(server_lab)} ") == 1
@@ -92,7 +92,7 @@ def test_image_takes_another_name(server_lab: Lab) -> None:
     assert "image: team/runner-of-others:1" in text and "echo team/runner:0000" in text
 
 
-def test_image_says_what_it_cannot_do(lab: Lab) -> None:
+def test_image_refuses_what_is_not_an_image_and_changes_nothing(lab: Lab) -> None:
     lab.write("requirements.txt", "")
     lab.pipeline("steps: [{name: a, image: x, commands: [echo]}]\n")
     assert "no step of .drone.yml runs Python" in lab.lab("image").stdout
@@ -102,7 +102,7 @@ def test_image_says_what_it_cannot_do(lab: Lab) -> None:
     assert (lab.path / ".drone.yml").read_text() == DRONE
 
 
-def test_the_pipeline_that_publishes_is_refused_here_and_stops_no_other(server_lab: Lab) -> None:
+def test_a_pipeline_of_plugins_is_an_error_here_but_blocks_no_other(server_lab: Lab) -> None:
     refused = server_lab.push_tag("publish-image-1")
     assert "no `commands`" in refused and "publish" in refused
     assert server_lab.build(1).status == "error"
@@ -112,7 +112,7 @@ def test_the_pipeline_that_publishes_is_refused_here_and_stops_no_other(server_l
     assert server_lab.build(2).status == "success" and server_lab.steps(2)["a"] == "success"
 
 
-def test_connect_renames_here_and_adds_the_server(
+def test_connect_makes_the_server_origin_and_lists_what_is_left_to_do(
         server_lab: Lab, address: str, tmp_path: Path) -> None:
     server_lab.git("init", "-q", "--bare", str(tmp_path / "team" / "lab.git"))
     url = f"file://{tmp_path}/team/lab.git"
@@ -142,7 +142,7 @@ steps:
     assert "runs" in server_lab.git("push", "local", "exp-1")
 
 
-def test_connect_names_what_an_administrator_must_allow(server_lab: Lab, tmp_path: Path) -> None:
+def test_connect_says_when_drone_must_trust_the_repository(server_lab: Lab, tmp_path: Path) -> None:
     server_lab.git("init", "-q", "--bare", str(tmp_path / "lab.git"))
     server_lab.write(".drone.yml", DRONE.replace(
         "---", "volumes: [{name: data, claim: {name: data}}]\n---\nkind: secret\n"
@@ -152,9 +152,10 @@ def test_connect_names_what_an_administrator_must_allow(server_lab: Lab, tmp_pat
 
 
 @pytest.mark.parametrize("url, words", [
-    ("https://127.0.0.1:9/lab.git", "Make the repository on the server"),
-    ("lab", "is no address"), ("--upload-pack=x/y", "is no address"), (".lab/origin.git", "is no")])
-def test_connect_changes_nothing_when_it_cannot(server_lab: Lab, url: str, words: str) -> None:
+    ("https://127.0.0.1:9/lab.git", "Create the repository on the server"),
+    ("lab", "is not the URL"), ("--upload-pack=x/y", "is not the URL"),
+    (".lab/origin.git", "is not the URL")])
+def test_connect_changes_nothing_when_it_fails(server_lab: Lab, url: str, words: str) -> None:
     before = (server_lab.path / ".git/config").read_text()
     done = server_lab.lab("connect", "--", url)
     assert done.returncode == 1 and words in done.stdout, done.stdout
@@ -170,9 +171,10 @@ def test_connect_changes_nothing_when_it_cannot(server_lab: Lab, url: str, words
     ({"origin": "a/b", "local": ".lab/origin.git"}, []),
     ({"origin": "c/d"}, "git remote set-url origin a/b"),
     ({"origin": ".lab/origin.git", "local": "c/d"}, "git remote rename local")])
-def test_the_remotes_that_a_lab_may_have(remotes: dict, commands: list | str) -> None:
-    from taglab.errors import LabError
+def test_connect_runs_the_commands_that_the_existing_remotes_need(
+        remotes: dict[str, str], commands: list[str] | str) -> None:
     from taglab.cli.connect import remote_commands
+    from taglab.errors import LabError
     if isinstance(commands, str):
         with pytest.raises(LabError, match=commands):
             remote_commands(remotes, "a/b")
@@ -181,7 +183,7 @@ def test_the_remotes_that_a_lab_may_have(remotes: dict, commands: list | str) ->
                 in remote_commands(remotes, "a/b")] == [f"remote {each}" for each in commands]
 
 
-def test_the_lines_for_gpu_nodes_hold_when_their_marks_are_gone() -> None:
+def test_the_commented_lines_for_gpu_nodes_are_valid_when_uncommented() -> None:
     from taglab.engines.drone.lint import lint
     text = (LAB_FOLDER / ".drone.yml").read_text(encoding="utf-8")
     text = re.sub(r"\{%.*?%\}\n?", "", text, flags=re.DOTALL)

@@ -80,7 +80,7 @@ def move_to_a_server(lab: BakedLab, commands: list[str]) -> None:
 def stop_a_build(lab: BakedLab, commands: list[str]) -> None:
     """The build has ended by now; stopping one that runs is tested elsewhere."""
     assert commands == ["lab cancel 3"]
-    assert "build 3 has ended already" in lab.sh(commands[0]).stdout
+    assert "build 3 has already ended" in lab.sh(commands[0]).stdout
 
 
 def run_some_tests(lab: BakedLab, commands: list[str]) -> None:

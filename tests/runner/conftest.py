@@ -1,4 +1,4 @@
-"""Fixtures for the runner: small labs that hold nothing but this library and a `.drone.yml`."""
+"""Fixtures for the runner: small labs that hold only this library and a `.drone.yml`."""
 from __future__ import annotations
 
 import os
@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -28,12 +29,13 @@ name: exp
 trigger:
   ref: [refs/tags/exp-*]
 """
-WAIT = 'timeout 60 sh -c "until test -e $LAB_STATE.go; do sleep 0.1; done"'  # for .lab/state.go
+# A shell command that waits for the file `.lab/state.go`.
+WAIT = 'timeout 60 sh -c "until test -e $LAB_STATE.go; do sleep 0.1; done"'
 
 
 @dataclass
 class Lab:
-    """A lab on disk, with what a person would type in it."""
+    """A lab on disk, with methods for what a person would do in it."""
 
     path: Path
 
@@ -49,22 +51,29 @@ class Lab:
         self.git("commit", "-q", "-m", "A commit")
 
     def run(self, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in the lab; its output and its errors are one text."""
+        """Run a command in the lab; its stdout holds its stderr too."""
         return subprocess.run(command, cwd=self.path, text=True,
                               env={**os.environ, **GIT_VARIABLES, **variables},
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def git(self, *arguments: str, **variables: str) -> str:
-        """Run git and return what it printed; `remote:` and trailing blanks are taken off."""
+        """Run git and return its output, without `remote:` and trailing blanks."""
         done = self.run("git", *arguments, **variables)
         assert done.returncode == 0, done.stdout
         lines = (line.removeprefix("remote: ").rstrip() for line in done.stdout.splitlines())
         return "\n".join("" if line == "remote:" else line for line in lines)
 
     def push_tag(self, tag: str, **variables: str) -> str:
-        """Tag the newest commit, push the tag and return what was printed."""
+        """Tag the current commit, push the tag and return the output."""
         self.git("tag", "-f", tag)
         return self.git("push", "-f", "origin", f"refs/tags/{tag}", **variables)
+
+    def start_push(self, *arguments: str,
+                   shown: int | IO[str] = subprocess.DEVNULL) -> subprocess.Popen[str]:
+        """Start a push in the background; its output goes to `shown`."""
+        return subprocess.Popen(["git", "push", *arguments], cwd=self.path, text=True,
+                                env={**os.environ, **GIT_VARIABLES}, stdout=shown,
+                                stderr=subprocess.STDOUT)
 
     def lab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the lab command."""
@@ -82,7 +91,7 @@ class Lab:
 
 @pytest.fixture
 def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
-    """Make labs: a git repository with the runner, its local remote and one commit."""
+    """Return a function that makes a lab: a git repository with one commit and the local remote."""
     def make(name: str = "my-lab") -> Lab:
         from taglab.runner.remote import make_remote
         lab = Lab(tmp_path / name)
@@ -99,7 +108,7 @@ def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
 
 @pytest.fixture
 def lab(make_lab: Callable[[], Lab]) -> Lab:
-    """A lab in a fresh folder."""
+    """Return a lab in a new folder."""
     return make_lab()
 
 

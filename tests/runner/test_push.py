@@ -1,4 +1,4 @@
-"""A push starts what `.drone.yml` says, as Drone would."""
+"""A push runs the pipelines of `.drone.yml` as Drone would."""
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ import subprocess
 from .conftest import GIT_VARIABLES, PIPELINE, WAIT, Lab, wait_for
 
 
-def test_a_tag_runs_its_pipeline_and_shows_it(lab: Lab) -> None:
+def test_a_tag_runs_its_pipeline_and_shows_the_output(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - name: first
@@ -36,7 +36,7 @@ def test_a_push_that_triggers_nothing_says_what_would(lab: Lab) -> None:
     assert lab.build() is None
 
 
-def test_a_branch_is_an_event_push(lab: Lab) -> None:
+def test_a_pushed_branch_is_a_push_event(lab: Lab) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: ['echo $DRONE_BRANCH.$DRONE_TAG.']}]\n",
                  PIPELINE.replace("ref: [refs/tags/exp-*]", "event: [push]"))
     assert "[a] main.." in lab.git("push", "origin", "main")
@@ -44,7 +44,7 @@ def test_a_branch_is_an_event_push(lab: Lab) -> None:
     assert "no pipeline" in lab.push_tag("exp-1")
 
 
-def test_a_failure_skips_what_follows_but_not_what_is_for_failures(lab: Lab) -> None:
+def test_a_failure_skips_later_steps_except_those_for_failures(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - {name: ignored, image: x, commands: ["exit 4"], failure: ignore}
@@ -62,7 +62,7 @@ def test_a_failure_skips_what_follows_but_not_what_is_for_failures(lab: Lab) -> 
     assert "failure (exit code 3)" in shown
 
 
-def test_a_dependency_makes_the_steps_a_graph(lab: Lab) -> None:
+def test_depends_on_turns_the_steps_into_a_graph(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - name: waits
@@ -125,7 +125,7 @@ def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
     lab.git("tag", "exp-1")
     push = subprocess.Popen(["git", "push", "origin", "exp-1"], cwd=lab.path, text=True,
                             env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.PIPE,
-                            start_new_session=True,  # with the signal as a terminal leaves it
+                            start_new_session=True,  # reacting to SIGHUP as in a terminal
                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
     for line in push.stderr:
         if line.startswith("remote: [a] started"):
@@ -138,11 +138,10 @@ def test_closing_the_terminal_does_not_stop_the_build(lab: Lab) -> None:
     assert "[a] done" in lab.lab("logs", "1").stdout
 
 
-def test_an_interrupted_build_is_recorded_as_such(lab: Lab) -> None:
+def test_a_build_whose_runner_is_killed_is_recorded_as_interrupted(lab: Lab) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: [echo started, sleep 60]}]\n")
     lab.git("tag", "exp-1")
-    push = subprocess.Popen(["git", "push", "-q", "origin", "exp-1"], cwd=lab.path,
-                            env={**os.environ, **GIT_VARIABLES}, stderr=subprocess.DEVNULL)
+    push = lab.start_push("-q", "origin", "exp-1")
     wait_for(lambda: lab.build() and lab.steps().get("a") == "running")
     holder = int((lab.path / ".lab/builds/1/held").read_text())
     os.kill(holder, signal.SIGKILL)
@@ -150,7 +149,7 @@ def test_an_interrupted_build_is_recorded_as_such(lab: Lab) -> None:
     assert (lab.build().status, lab.build().error) == ("error", "interrupted")
 
 
-def test_secrets_are_given_and_hidden(lab: Lab) -> None:
+def test_steps_get_secrets_and_the_log_masks_them(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - name: a
@@ -168,7 +167,7 @@ def test_secrets_are_given_and_hidden(lab: Lab) -> None:
     assert "hunter2" not in shown + lab.lab("logs", "2").stdout
 
 
-def test_a_commit_without_pipelines(lab: Lab) -> None:
+def test_a_commit_without_a_drone_file_says_so(lab: Lab) -> None:
     assert "no .drone.yml" in lab.push_tag("exp-1")
 
 
@@ -181,13 +180,13 @@ def test_two_tags_in_one_push_are_two_builds(lab: Lab) -> None:
     assert lab.build(1).commit.sha == lab.build(2).commit.sha == lab.git("rev-parse", "HEAD")
 
 
-def test_global_hooks_do_not_switch_the_remote_off(lab: Lab, tmp_path) -> None:
+def test_a_global_hooks_path_does_not_disable_the_hook(lab: Lab, tmp_path) -> None:
     (tmp_path / "config").write_text(f"[core]\n\thooksPath = {tmp_path}/nowhere\n")
     lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
     assert "[a] runs" in lab.push_tag("exp-1", GIT_CONFIG_GLOBAL=str(tmp_path / "config"))
 
 
-def test_a_moved_lab_goes_on(lab: Lab, tmp_path) -> None:
+def test_a_moved_lab_still_works(lab: Lab, tmp_path) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: [pwd]}]\n")
     lab.push_tag("exp-1")
     lab.path = lab.path.rename(tmp_path / "it's moved here")
@@ -211,7 +210,7 @@ def test_services_and_detached_steps_run_in_the_background(lab: Lab) -> None:
     assert lab.build().finished - lab.build().started < 30
 
 
-def test_a_fast_failure_ends_what_runs_beside_it(lab: Lab) -> None:
+def test_a_fast_failure_ends_the_steps_that_run_beside_it(lab: Lab) -> None:
     lab.pipeline("""\
         services:
         - {name: server, image: x, commands: [sleep 60]}
@@ -228,7 +227,7 @@ def test_a_fast_failure_ends_what_runs_beside_it(lab: Lab) -> None:
     assert lab.build().finished - lab.build().started < 30
 
 
-def test_a_working_directory_below_the_workspace(lab: Lab) -> None:
+def test_a_working_directory_must_be_below_the_workspace(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - {name: a, image: x, working_dir: /drone/src/sub/folder, commands: [pwd]}

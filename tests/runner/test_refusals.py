@@ -1,4 +1,4 @@
-"""What Drone rejects, what this machine refuses by name, and what neither of them blocks."""
+"""What Drone rejects, what cannot run on this machine, and how each is reported."""
 from __future__ import annotations
 
 import pytest
@@ -12,14 +12,14 @@ from .conftest import PIPELINE, Lab
     ("volumes: [{name: v, temp: {}}]\n", "`volumes`"),
     ("steps: [{name: a, image: x, commands: [x], user: 0, group: 7}]\n", "`group`"),
 ])
-def test_what_cannot_run_here_is_refused_by_name(lab: Lab, steps: str, named: str) -> None:
+def test_a_pipeline_that_cannot_run_here_is_refused(lab: Lab, steps: str, named: str) -> None:
     lab.pipeline(steps)
     shown = lab.push_tag("exp-1")
     assert named in shown and "line 6" in shown and "the team's server" in shown
     assert lab.build().status == "error" and lab.build().pipelines[0].steps == ()
 
 
-def test_what_is_not_triggered_blocks_nothing(lab: Lab) -> None:
+def test_a_pipeline_that_cannot_run_here_does_not_block_others(lab: Lab) -> None:
     image = PIPELINE.replace("exp", "image") + "steps: [{name: p, image: plugins/docker}]\n"
     runs = PIPELINE + "steps: [{name: a, image: x, commands: [echo runs]}]\n"
     lab.pipeline("", f"{image}---\n{runs}")
@@ -33,7 +33,7 @@ def test_what_is_not_triggered_blocks_nothing(lab: Lab) -> None:
     (PIPELINE + "---\n" + PIPELINE, "duplicate pipeline names"),
     (PIPELINE + "depends_on: [later]\n", "invalid or unknown pipeline dependency"),
 ])
-def test_what_drone_rejects_is_an_error_of_the_build(lab: Lab, text: str, message: str) -> None:
+def test_a_file_that_drone_rejects_is_a_build_in_error(lab: Lab, text: str, message: str) -> None:
     lab.pipeline("", text)
     assert message in lab.push_tag("exp-1")
     assert lab.build().status == "error" and message in lab.build().error
@@ -82,7 +82,7 @@ volumes:
 """
 
 
-def test_a_pipeline_of_kdl_is_read_and_its_volumes_are_refused_by_name(lab: Lab) -> None:
+def test_a_pipeline_of_kdl_is_understood_except_for_its_volumes(lab: Lab) -> None:
     lab.pipeline("", KDL)
     shown = lab.push_tag("run-examples-v1")
     assert lab.build().status == "error"

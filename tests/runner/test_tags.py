@@ -1,4 +1,4 @@
-"""Tags: deleted, many, with any name, and on anything that git can tag."""
+"""Tags: deleted ones, many at once, unusual names, and tags of anything that git can tag."""
 from __future__ import annotations
 
 import os
@@ -46,7 +46,7 @@ HEAD = PIPELINE.replace("ref: [refs/tags/exp-*]", "event: [tag]")
     "exp/deep/er", "it's", 'a"b', "$(touch${IFS}pwned)", "`touch${IFS}pwned`", "a;touch${IFS}b",
     "a|b&c", "$HOME", "exp-ünï-日本-🦊", "x" * 200, "-v1", "%s%n", "{lab}", "--help",
 ])
-def test_any_tag_is_a_name_and_nothing_else(lab: Lab, tag: str) -> None:
+def test_a_tag_is_never_interpreted_as_code_or_an_option(lab: Lab, tag: str) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: ['printf \"%s|\" \"$DRONE_TAG\"']}]\n",
                  HEAD)
     lab.git("update-ref", f"refs/tags/{tag}", "HEAD")
@@ -58,7 +58,7 @@ def test_any_tag_is_a_name_and_nothing_else(lab: Lab, tag: str) -> None:
     assert not list(lab.path.rglob("pwned"))
 
 
-def test_a_tag_that_is_no_text(lab: Lab) -> None:
+def test_a_tag_that_is_not_utf_8(lab: Lab) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: ['echo \"$DRONE_TAG\" | od -c']}]\n", HEAD)
     subprocess.run([b"git", b"tag", b"exp-\xff"], cwd=lab.path, check=True,
                    env={**os.environ, **GIT_VARIABLES})
@@ -74,7 +74,7 @@ def test_a_tag_that_is_no_text(lab: Lab) -> None:
     ("HEAD^{tree}", "it names no commit"), ("HEAD:.gitignore", "it names no commit"),
     ("HEAD~1", "the commit has no .drone.yml"),
 ])
-def test_a_tag_on_something_else_runs_nothing(lab: Lab, target: str, reason: str) -> None:
+def test_a_tag_of_something_else_runs_nothing(lab: Lab, target: str, reason: str) -> None:
     lab.pipeline(ECHO)
     lab.git("tag", "exp-1", target)
     lab.git("tag", "-a", "exp-2", "-m", "Annotated", target)

@@ -1,4 +1,4 @@
-"""`lab add NAME`: pins a package, and what it needs, in requirements.txt."""
+"""`lab add NAMES`: pins packages and their dependencies in requirements.txt."""
 from __future__ import annotations
 
 import json
@@ -10,10 +10,10 @@ from taglab.runner.environment import EnvironmentFailure, Report, ensure_environ
 
 
 def add_packages(lab: Path, names: list[str], report: Report) -> list[str]:
-    """Write the newest versions that fit to what is pinned already, and install them.
+    """Pin the newest versions that are compatible with what is already pinned, and install them.
 
-    Returns the new lines of requirements.txt. Raises EnvironmentFailure when no version fits;
-    then nothing is written.
+    Returns the new lines of requirements.txt. Raises EnvironmentFailure if there is no such
+    version, leaving the file as it is.
     """
     requirements = lab / "requirements.txt"
     environment = ensure_environment(lab, report)
@@ -22,7 +22,7 @@ def add_packages(lab: Path, names: list[str], report: Report) -> list[str]:
          "--disable-pip-version-check", "--no-input", "--report", "-", "-r", requirements, *names],
         cwd=lab, capture_output=True, text=True)
     if found.returncode != 0:
-        raise EnvironmentFailure(f"pip found no version of {' '.join(names)} that fits to "
+        raise EnvironmentFailure(f"pip found no version of {' '.join(names)} that fits "
                                  f"requirements.txt:\n{found.stderr.strip()}")
     packages = [package["metadata"] for package in json.loads(found.stdout)["install"]]
     lines = sorted(f"{package['name']}=={package['version']}" for package in packages)

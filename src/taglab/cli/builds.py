@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from time import sleep, time
 
@@ -24,11 +25,11 @@ NO_BUILDS = "No builds yet. Type: git tag run-examples-v1 && git push origin run
 number_argument = click.argument("number", type=int)
 
 
-@click.command("status")
+@click.command()
 @as_json_option
 @click.pass_obj
 def status(lab: Path, as_json: bool) -> None:
-    """Show what runs now and how each pipeline ended last."""
+    """Show what is running and how each pipeline ended last."""
     builds = _all_builds(lab)
     show(builds, as_json, lambda: status_table(builds, time()) or NO_BUILDS)
 
@@ -38,17 +39,17 @@ def status(lab: Path, as_json: bool) -> None:
 @click.pass_obj
 def list_builds(lab: Path, as_json: bool) -> None:
     """List the builds, newest first."""
-    found = _all_builds(lab)[::-1]
-    show(found, as_json, lambda: build_table(found, time()) if found else NO_BUILDS)
+    builds = _all_builds(lab)[::-1]
+    show(builds, as_json, lambda: build_table(builds, time()) if builds else NO_BUILDS)
 
 
-@click.command("logs")
+@click.command()
 @number_argument
-@click.option("--follow", "-f", "following", is_flag=True, help="Wait for the build's end.")
+@click.option("--follow", "-f", "following", is_flag=True, help="Go on until the build ends.")
 @click.pass_obj
 def logs(lab: Path, number: int, following: bool) -> int:
     """Print the log of build NUMBER."""
-    _known_build(lab, number)
+    _find_build(lab, number)
     if following:
         return _follow(lab, number)
     with Builds(lab).log(number).open("rb") as log:
@@ -57,22 +58,22 @@ def logs(lab: Path, number: int, following: bool) -> int:
     return 0
 
 
-@click.command("launch")
+@click.command()
 @click.argument("pipeline")
 @click.pass_obj
 def launch(lab: Path, pipeline: str) -> int:
-    """Tag the newest commit so that PIPELINE runs, and push the tag."""
-    status = run(lab, next_tag_commands(lab, pipeline))
+    """Tag the current commit to run PIPELINE, and push the tag."""
+    exit_status = run(lab, next_tag_commands(lab, pipeline))
     newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
-    return FAILED if status or newest is None or newest.status != SUCCESS else 0
+    return FAILED if exit_status or newest is None or newest.status != SUCCESS else 0
 
 
-@click.command("restart")
+@click.command()
 @number_argument
 @click.pass_obj
 def restart(lab: Path, number: int) -> int:
-    """Run build NUMBER again: the same commit and tag, as a new build."""
-    old = _known_build(lab, number)
+    """Run the commit and tag of build NUMBER again, as a new build."""
+    old = _find_build(lab, number)
     created = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
     if created is None:
         return FAILED
@@ -80,34 +81,33 @@ def restart(lab: Path, number: int) -> int:
     return _follow(lab, created[0].number)
 
 
-@click.command("cancel")
+@click.command()
 @number_argument
 @click.pass_obj
-def cancel(lab: Path, number: int) -> int:
-    """End build NUMBER and all that it runs."""
-    builds, build = Builds(lab), _known_build(lab, number)
+def cancel(lab: Path, number: int) -> None:
+    """Stop build NUMBER and all its processes."""
+    build = _find_build(lab, number)
     if build.status in FINAL:
-        raise LabError(f"build {number} has ended already: {build.status}")
-    while (build := builds.load(number)).status not in FINAL:
-        if holder := builds.holder(number):
-            os.kill(holder, signal.SIGTERM)
-        end_interrupted(lab)
+        raise LabError(f"build {number} has already ended: {build.status}")
+    while build.status not in FINAL:
+        if holder := Builds(lab).holder(number):
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(holder, signal.SIGTERM)
         sleep(0.2)
+        build = _find_build(lab, number)
     click.echo(f"build {number}: {build.status}")
-    return 0
+
+
+COMMANDS = (status, list_builds, logs, launch, restart, cancel)
 
 
 def _all_builds(lab: Path) -> list[Build]:
-    builds = Builds(lab)
     end_interrupted(lab)
-    return builds.all()
+    return Builds(lab).all()
 
 
-def _follow(lab: Path, number: int) -> int:
-    return 0 if follow(lab, number).status == SUCCESS else FAILED
-
-
-def _known_build(lab: Path, number: int) -> Build:
+def _find_build(lab: Path, number: int) -> Build:
+    """Return a build. Raises LabError when there is none with this number."""
     builds = Builds(lab)
     end_interrupted(lab)
     build = builds.load(number)
@@ -116,3 +116,7 @@ def _known_build(lab: Path, number: int) -> Build:
         known = f"the newest is {newest}" if newest else "there are none yet"
         raise LabError(f"there is no build {number}: {known}. Type: lab builds")
     return build
+
+
+def _follow(lab: Path, number: int) -> int:
+    return 0 if follow(lab, number).status == SUCCESS else FAILED

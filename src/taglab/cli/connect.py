@@ -1,4 +1,4 @@
-"""`lab connect URL`: makes a team's server `origin`, and says what the server still needs."""
+"""`lab connect URL`: makes a team's server `origin`, and lists what is left to set up there."""
 from __future__ import annotations
 
 import re
@@ -13,26 +13,26 @@ from taglab.errors import LabError
 from taglab.runner.git import GitError, git
 from taglab.runner.remote import REPOSITORY
 
-SECONDS = 5  # for an address to answer
+TIMEOUT = 5  # seconds to wait for an address to answer
 _ADDRESSES = {"MLFLOW_TRACKING_URI": "/health", "MLFLOW_URL": "/health",
               "MLFLOW_S3_ENDPOINT_URL": "/"}
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What the pipelines of a lab need of a server."""
+    """What the pipelines of a lab need on a server."""
 
-    addresses: list[str]  # each with the path to ask for
+    addresses: list[str]  # the URLs to request
     secrets: list[str]
-    trusted: bool
-    wide: list[str]  # the processes with a table [cluster]
+    trusted: bool  # whether Drone must trust the repository
+    clustered: list[str]  # the processes whose config.toml has a table [cluster]
 
 
 def connect(lab: Path, url: str) -> str:
     """Make the repository at `url` the remote `origin` and this machine the remote `local`.
 
-    Returns what was done, which addresses answer and what is left to do. Doing it again changes
-    nothing. Raises LabError, and then nothing was changed.
+    Returns a message: what was done, which addresses answer and what is left to do. Repeating
+    this is harmless. Raises LabError before anything is changed.
     """
     try:
         needs = read_needs(lab)
@@ -44,32 +44,32 @@ def connect(lab: Path, url: str) -> str:
             git(*command, cwd=lab)
         branch = git("branch", "--show-current", cwd=lab).strip() or "main"
     except GitError as error:
-        raise LabError(f"{error}\nNothing was changed. Make the repository on the server, see "
+        raise LabError(f"{error}\nNothing was changed. Create the repository on the server, check "
                        "that `git ls-remote URL` works, and type this again") from error
-    answers = [f"  {address}  {answer(address)}" for address in needs.addresses]
+    answers = [f"  {address}  {probe(address)}" for address in needs.addresses]
     done = [f"$ git {' '.join(command)}" for command in commands]
     return "\n".join([*done, f"origin is {url}, and local is this machine.",
-                      *(["Asked from this machine:"] if answers else []), *answers,
-                      *to_do(needs, url, branch)])
+                      *(["As seen from this machine:"] if answers else []), *answers,
+                      *remaining_tasks(needs, url, branch)])
 
 
 def remote_commands(remotes: Mapping[str, str], url: str) -> list[tuple[str, ...]]:
-    """Return the git commands that make `url` the origin; `remotes` maps names to addresses.
+    """Return the git commands that make `url` the origin; `remotes` maps names to URLs.
 
-    Raises LabError where that would lose a remote.
+    Raises LabError if `url` cannot be one or if a remote would be lost.
     """
     here = REPOSITORY.as_posix()
     if url.startswith("-") or not re.search(r"[/:]", url) or url == here:
-        raise LabError(f"{url!r} is no address of a repository on a server. Type: "
+        raise LabError(f"{url!r} is not the URL of a repository on a server. Type: "
                        "lab connect https://git.example/team/lab.git")
     origin = remotes.get("origin")
     if origin == url:
         return []
     if origin not in (None, here):
-        raise LabError(f"origin is {origin} already. Type: git remote set-url origin {url}")
+        raise LabError(f"origin is already {origin}. Type: git remote set-url origin {url}")
     if origin == here and remotes.get("local", here) != here:
         raise LabError("this machine is origin, and the name local is taken. Type: "
-                       "git remote rename local OTHER-NAME, and then this again")
+                       "git remote rename local OTHER-NAME, then this again")
     move = [] if origin is None else [
         ("remote", "remove", "origin") if "local" in remotes else
         ("remote", "rename", "origin", "local")]
@@ -77,50 +77,50 @@ def remote_commands(remotes: Mapping[str, str], url: str) -> list[tuple[str, ...
 
 
 def read_needs(lab: Path) -> Needs:
-    """Return what the lab's `.drone.yml` and the configurations of its processes need."""
+    """Return what the lab's `.drone.yml` and its processes' config.toml need."""
     text = (lab / ".drone.yml").read_text(encoding="utf-8")
     source = Source(text)
-    environments = [place.environment for place in (*source.kubernetes, *source.steps)]
+    environments = [each.environment for each in (*source.kubernetes, *source.steps)]
     addresses = {str(environment[name]).rstrip("/") + path: None for environment in environments
                  for name, path in _ADDRESSES.items()
                  if str(environment.get(name)).startswith("http")}
     secrets = {secret.name for step in source.steps for _, secret in secrets_of(step)}
-    wide = [file.parent.name for file in sorted(lab.glob("lab/processes/*/config.toml"))
-            if "cluster" in tomllib.loads(file.read_text(encoding="utf-8"))]
+    clustered = [file.parent.name for file in sorted(lab.glob("lab/processes/*/config.toml"))
+                 if "cluster" in tomllib.loads(file.read_text(encoding="utf-8"))]
     trusted = any("untrusted" in finding.text for finding in lint(text))
-    return Needs(list(addresses), sorted(secrets - source.given_secrets), trusted, wide)
+    return Needs(list(addresses), sorted(secrets - source.given_secrets), trusted, clustered)
 
 
-def answer(address: str) -> str:
-    """Ask an HTTP address and say how it answered; every answer but a server's error is one."""
-    import urllib.error  # here: it takes as long as all else that a push imports
+def probe(address: str) -> str:
+    """Request an HTTP address and describe the answer; any status below 500 is good."""
+    import urllib.error  # not at the top: every push would pay for this slow import
     import urllib.request
 
     try:
-        with urllib.request.urlopen(address, timeout=SECONDS) as reply:
+        with urllib.request.urlopen(address, timeout=TIMEOUT) as reply:
             status = reply.status
     except urllib.error.HTTPError as error:
         status = error.code
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        return f"no answer ({reason}); right only if the name is known inside the cluster alone"
-    return "answers" if status < 500 else f"answers with the error {status}"
+        return f"no answer ({reason}); that is fine only for a name inside the cluster"
+    return "answers" if status < 500 else f"answers with error {status}"
 
 
-def to_do(needs: Needs, url: str, branch: str) -> list[str]:
-    """Return what a person still does, with the commands of Drone's and Kubernetes' own tools."""
+def remaining_tasks(needs: Needs, url: str, branch: str) -> list[str]:
+    """Return what is left for a person to do, as commands of git, Drone and Kubernetes."""
     repository = "/".join(re.split(r"[/:]", url.removesuffix("/").removesuffix(".git"))[-2:])
-    lines = ["Once, in Drone's pages or with its command:",
+    lines = ["Once, on Drone's web page or with its command:",
              f"  drone repo sync && drone repo enable {repository}",
-             f"  drone repo update --timeout 24h {repository}    # an admin; a build has 1 h"]
+             f"  drone repo update --timeout 24h {repository}    # by an admin; the default is 1h"]
     if needs.trusted:
-        lines.append(f"  drone repo update --trusted {repository}    # an admin; `lab lint` "
-                     "says for which lines")
+        lines.append(f"  drone repo update --trusted {repository}    # by an admin; for the "
+                     "lines that `lab lint` names")
     lines += [f"  drone secret add --repository {repository} --name {name} --data VALUE"
               for name in needs.secrets]
-    if needs.wide:
-        lines += [f"Once, on the cluster, for {', '.join(needs.wide)}:",
+    if needs.clustered:
+        lines += [f"Once, on the cluster, for {', '.join(needs.clustered)}:",
                   "  kubectl apply --namespace NAMESPACE -f runtimes/kubernetes/role.yaml"]
-    return [*lines, "The image of the steps: lab image", "Then:",
+    return [*lines, "For the image of the steps, type: lab image", "Then:",
             f"  git push --set-upstream origin {branch}",
             "  git push origin TAG    # runs on the server; git push local TAG runs here"]

@@ -1,4 +1,4 @@
-"""`lab init`: makes what a clone of a lab lacks: the local remote, the environment and `.venv`."""
+"""`lab init`: makes what a fresh clone lacks: the local remote, the environment and `.venv`."""
 from __future__ import annotations
 
 import re
@@ -15,9 +15,9 @@ _LAB_COMMAND = """\
 #!/bin/sh
 exec "$(dirname "$0")/python" "$(dirname "$0")/../../vendor/taglab" "$@"
 """
-# In `.venv`, whose folder is the lab: right wherever the lab is moved to.
+# Finds the lab from where `.venv` is, so that the lab can be moved.
 _PATHS = """\
-\"\"\"Puts the lab's code, and the library that it carries, before all installed packages.\"\"\"
+\"\"\"Puts the lab's code and its copy of the library before all installed packages.\"\"\"
 import os
 import site
 import sys
@@ -27,7 +27,7 @@ place = sys.path.index(os.path.dirname(__file__))
 sys.path[place:place] = [os.path.join(lab, "lab"), os.path.join(lab, "vendor")]
 site.addsitedir({packages!r})
 """
-# Finds the interpreter beside the script, wherever the lab has been moved to.
+# Finds the interpreter next to the script, so that the lab can be moved.
 _RELOCATABLE = b"""#!/bin/sh
 '''exec' "$(dirname -- "$0")/python" "$0" "$@"
 ' '''
@@ -35,7 +35,7 @@ _RELOCATABLE = b"""#!/bin/sh
 
 
 def init(lab: Path) -> int:
-    """Make `.lab`, the local remote and `.venv` in `lab`, or renew them; returns an exit status."""
+    """Make or renew `.lab`, the local remote and `.venv` in `lab`; return an exit status."""
     try:
         remote = make_remote(lab)
         environment = ensure_environment(lab, report=lambda line: print(line, flush=True))
@@ -47,15 +47,15 @@ def init(lab: Path) -> int:
     except EnvironmentFailure as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"""The lab is ready. Now you can type:
-  . .venv/bin/activate                            the lab's Python and the lab command
+    print(f"""The lab is ready. You can now type:
+  . .venv/bin/activate                            to use the lab's Python and the lab command
   git tag run-examples-v1 && git push {remote} run-examples-v1
-  lab ui                                          see the results""")
+  lab ui                                          to see the results""")
     return 0
 
 
 def make_venv(lab: Path, environment: Path) -> None:
-    """Make the thin `.venv`: its packages are those of `environment`."""
+    """Make `.venv` anew: a thin environment that uses the packages of `environment`."""
     folder = lab / ".venv"
     venv.EnvBuilder(symlinks=True, clear=True, prompt=lab.name).create(folder)
     packages = next((environment / "lib").glob("python*/site-packages"))
@@ -80,7 +80,7 @@ def _copy_script(script: Path, copy: Path) -> None:
 
 
 def _unbind_activate(folder: Path) -> None:
-    """Let `activate` (bash, zsh) find its folder itself, so that the lab can be moved."""
+    """Make `activate` (bash, zsh) look up its own folder, so that the lab can be moved."""
     activate = folder / "bin" / "activate"
     found = '$(cd "$(dirname "${BASH_SOURCE:-$0}")/.." > /dev/null && pwd)'
     text = activate.read_text(encoding="utf-8")

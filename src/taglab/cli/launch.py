@@ -1,4 +1,4 @@
-"""`lab launch PIPELINE`: tags the newest commit so that one pipeline runs, and pushes the tag."""
+"""`lab launch PIPELINE`: tags the current commit to run one pipeline, and pushes the tag."""
 from __future__ import annotations
 
 import re
@@ -12,20 +12,20 @@ from taglab.errors import LabError
 from taglab.runner.git import git, git_environment
 from taglab.runner.remote import local_remote
 
-_NEEDS_LITERAL = re.compile(r"[*?\[\]{}\\]")
+_WILDCARD = re.compile(r"[*?\[\]{}\\]")
 
 
 def next_tag_commands(lab: Path, name: str) -> list[str]:
-    """Return the commands that tag the newest commit for the pipeline and push the tag.
+    """Return the commands that tag the current commit to run a pipeline and push the tag.
 
-    Raises LabError when something is not committed, or no tag starts the pipeline.
+    Raises LabError if something is not committed, or if no tag triggers the pipeline.
     """
     pipelines = all_pipelines((lab / ".drone.yml").read_text(encoding="utf-8"))
     changes = git("status", "--porcelain", cwd=lab).splitlines()
     tags = git("tag", "--list", cwd=lab).split()
     tag = next_tag(tag_prefix(find_pipeline(pipelines, name)), tags)
     if changes:
-        raise LabError("a tag holds what was committed, and this is not:\n"
+        raise LabError("a tag holds only what is committed, and this is not:\n"
                        + "\n".join(changes[:10])
                        + "\nType: git add -A && git commit -m 'What changed'")
     remote = local_remote(lab)
@@ -35,35 +35,34 @@ def next_tag_commands(lab: Path, name: str) -> list[str]:
 
 
 def find_pipeline(pipelines: list[Fields], name: str) -> Fields:
-    """Return the pipeline with this name. Raises LabError with the names that there are."""
+    """Return the pipeline with this name. Raises LabError, listing the names that exist."""
     known = {pipeline.name: pipeline for pipeline in pipelines}
     if name.replace("_", "-") in known:
         name = name.replace("_", "-")
     if name not in known:
-        raise LabError(f"there is no pipeline {name!r} in .drone.yml. It has: "
-                       + ", ".join(known))
+        raise LabError(f"there is no pipeline {name!r} in .drone.yml. It has: {', '.join(known)}")
     return known[name]
 
 
 def tag_prefix(pipeline: Fields) -> str:
-    """Return what a tag must begin with to start the pipeline. Raises LabError."""
+    """Return the prefix of the tags that trigger a pipeline. Raises LabError if it has none."""
     for pattern in pipeline.trigger.ref.include:
-        prefix = pattern.removeprefix("refs/tags/").removesuffix("*")
-        if pattern == f"refs/tags/{prefix}*" and not _NEEDS_LITERAL.search(prefix):
+        prefix: str = pattern.removeprefix("refs/tags/").removesuffix("*")
+        if pattern == f"refs/tags/{prefix}*" and not _WILDCARD.search(prefix):
             return prefix
-    raise LabError(f"no pattern refs/tags/NAME-* starts the pipeline {pipeline.name}; "
+    raise LabError(f"no pattern refs/tags/NAME-* triggers the pipeline {pipeline.name}; "
                    "tag and push by hand")
 
 
 def next_tag(prefix: str, tags: Collection[str]) -> str:
-    """Return the next free tag: PREFIXv1, or one more than the highest there is."""
+    """Return PREFIXvN, where N is one more than the highest number among `tags`, or 1."""
     numbers = [int(tag.removeprefix(f"{prefix}v")) for tag in tags
                if re.fullmatch(re.escape(prefix) + "v[0-9]+", tag)]
     return f"{prefix}v{max(numbers, default=0) + 1}"
 
 
 def run(lab: Path, commands: list[str]) -> int:
-    """Show and run the commands; return the first exit status that is not 0."""
+    """Print and run the commands up to the first that fails; return the last exit status."""
     for command in commands:
         print(f"$ {command}", flush=True)
         status = subprocess.run(command.split(), cwd=lab, env=git_environment()).returncode

@@ -6,15 +6,36 @@ from pathlib import Path
 
 import click
 
-from taglab.cli.output import FAILED, WRONG_USAGE
 from taglab.cli import builds, project, results
+from taglab.cli.output import FAILED, WRONG_USAGE
 from taglab.engines.drone.documents import FileError
 from taglab.errors import LabError
 from taglab.runner.receive import receive
 
+INTERRUPTED = 130  # what a shell reports after Ctrl-C
+SECTIONS = {"Builds": builds.COMMANDS, "Results": results.COMMANDS, "Project": project.COMMANDS}
+
+
+class Sections(click.Group):
+    """A group whose help lists its commands by section."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write one table of commands for each section, all with the same columns."""
+        width = max(map(len, self.commands))
+        for title, section in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(each.name).ljust(width), each.get_short_help_str(limit=99))
+                                    for each in section])
+
+
+commands = Sections(
+    commands=[command for section in SECTIONS.values() for command in section],
+    help="Run this lab's experiments and look at their results.",
+    context_settings={"help_option_names": ["-h", "--help"]})
+
 
 def main(lab: Path) -> int:
-    """Run the command that sys.argv names for the lab in `lab`; returns an exit status."""
+    """Run the command in sys.argv for the lab at `lab`, and return its exit status."""
     try:
         if sys.argv[1:] == ["receive"]:
             return receive(lab, sys.stdin)
@@ -32,17 +53,4 @@ def main(lab: Path) -> int:
         click.echo(f"Error: {error}", err=True)
         return FAILED
     except (click.Abort, KeyboardInterrupt):
-        return 130
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def commands() -> None:
-    """Run the experiments of this lab, and see them."""
-
-
-for _command in (
-        builds.status, builds.list_builds, builds.logs, builds.launch, builds.restart,
-        builds.cancel, results.ui, results.goals, results.tensorboard, results.replay,
-        project.init, project.new, project.add, project.lint, project.image, project.connect,
-        project.envs):
-    commands.add_command(_command)
+        return INTERRUPTED

@@ -1,4 +1,4 @@
-"""`lab new NAME`: writes the folder of a process and its pipeline."""
+"""`lab new NAME`: creates the folder and the pipeline of a process."""
 from __future__ import annotations
 
 import re
@@ -8,25 +8,25 @@ from pathlib import Path
 from taglab.engines.drone.decide import all_pipelines
 from taglab.errors import LabError
 
-_EXAMPLE = "new_process"  # what the files in scaffold/ are called after
+_EXAMPLE = "new_process"  # the name of the process in scaffold/
 _SCAFFOLD = Path(__file__).with_name("scaffold")
 
 
 def new_process(lab: Path, name: str) -> str:
-    """Write `lab/processes/NAME` and add a pipeline for it to `.drone.yml`.
+    """Create `lab/processes/NAME` and add a pipeline for it to `.drone.yml`.
 
-    Returns a text that says what to do next. Raises LabError, and then nothing is written.
+    Returns a message that says what to do next. Raises LabError before anything is written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50:
         suggestion = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "my_process"
-        raise LabError("a process is named with lower-case letters, digits and single "
-                       f"underscores, not {name!r}. Type: lab new {suggestion}")
+        raise LabError(f"{name!r} is not a name for a process: use at most 50 lower-case letters, "
+                       f"digits and single underscores. Type: lab new {suggestion}")
     folder = lab / "lab" / "processes" / name
     if folder.exists():
-        raise LabError(f"{folder.relative_to(lab)} exists already")
+        raise LabError(f"{folder.relative_to(lab)} already exists. Choose another name")
     drone_file = lab / ".drone.yml"
     text = drone_file.read_text(encoding="utf-8")
-    document = _pipeline_like_the_others(text, name)
+    document = _copy_of_pipeline(text, name)
     shutil.copytree(_SCAFFOLD, folder)
     for file in sorted(folder.iterdir()):
         content = file.read_text(encoding="utf-8").replace(_EXAMPLE, name)
@@ -34,25 +34,24 @@ def new_process(lab: Path, name: str) -> str:
         (folder / file.stem.replace(_EXAMPLE, name)).write_text(content, encoding="utf-8")
     drone_file.write_text(f"{text.rstrip()}\n---\n{document.strip()}\n", encoding="utf-8")
     tag = f"{_dashes(name)}-v1"
-    return (f"Made {folder.relative_to(lab)} and the pipeline {_dashes(name)} in .drone.yml.\n"
+    return (f"Created {folder.relative_to(lab)} and the pipeline {_dashes(name)} in .drone.yml.\n"
             f"Try it:  python lab/processes/{name}/main.py\n"
             f"Run it:  git add -A && git commit -m 'Add {name}' && git tag {tag} && "
             f"git push origin {tag}")
 
 
-def _pipeline_like_the_others(text: str, name: str) -> str:
-    """Copy the last pipeline that runs a single process, under the new name."""
+def _copy_of_pipeline(text: str, name: str) -> str:
+    """Return the last pipeline that runs a single process, renamed for the new one."""
     if _dashes(name) in [pipeline.name for pipeline in all_pipelines(text)]:
-        raise LabError(f".drone.yml has a pipeline {_dashes(name)} already")
+        raise LabError(f".drone.yml already has a pipeline {_dashes(name)}. Choose another name")
     for document in reversed(re.split(r"(?m)^---.*\n", text)):
         processes = set(re.findall(r"lab/processes/(\w+)/main\.py", document))
         if len(processes) == 1:
             other = processes.pop()
             return re.sub(rf"\b{_dashes(other)}\b", _dashes(name),
                           re.sub(rf"\b{other}\b", name, document))
-    raise LabError("no pipeline in .drone.yml runs `python lab/processes/NAME/main.py` "
-                   "alone, so there is none to copy. Write one, then copy a folder of "
-                   "lab/processes")
+    raise LabError("no pipeline in .drone.yml runs only `python lab/processes/NAME/main.py`, so "
+                   "there is none to copy. Write one, and copy a folder of lab/processes by hand")
 
 
 def _dashes(name: str) -> str:

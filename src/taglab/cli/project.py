@@ -1,4 +1,4 @@
-"""The commands that look at or change the lab: `lab init`, `new`, `add`, `lint`, `image`, …"""
+"""The commands on the lab itself: `lab init`, `new`, `add`, `lint`, `image`, `connect`, `envs`."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -8,11 +8,13 @@ import click
 
 from taglab.cli.add import add_packages
 from taglab.cli.connect import connect as connect_server
-from taglab.cli.image import name_image
+from taglab.cli.image import set_image
 from taglab.cli.init import init as init_lab
 from taglab.cli.new import new_process
 from taglab.cli.output import FAILED, as_json_option, show
-from taglab.engines.drone.lint import lint as lint_text
+from taglab.engines.drone.lint import Finding, lint as lint_text
+from taglab.hashes import edited_files
+from taglab.lab import LIBRARY
 from taglab.runner.environment import (
     cached_environments, prune_environments, requirements_hash)
 from taglab.runner.git import git
@@ -20,69 +22,96 @@ from taglab.runner.secrets import read_secrets
 from taglab.runner.tables import environment_table, findings_text
 
 
-@click.command("init")
+@click.command()
 @click.pass_obj
 def init(lab: Path) -> int:
-    """Make .venv, .lab and the local remote, or renew them."""
+    """Make or renew .venv, .lab and the local remote."""
     return init_lab(lab)
 
 
-@click.command("new")
+@click.command()
 @click.argument("name")
 @click.pass_obj
 def new(lab: Path, name: str) -> None:
-    """Write a process NAME: its folder and its pipeline."""
+    """Create a process NAME: its folder and its pipeline."""
     click.echo(new_process(lab, name))
 
 
-@click.command("add")
+@click.command()
 @click.argument("names", nargs=-1, required=True)
 @click.pass_obj
 def add(lab: Path, names: tuple[str, ...]) -> None:
-    """Pin packages NAMES and what they need in requirements.txt, and install them."""
-    lines = add_packages(lab, list(names), click.echo)
-    click.echo("\n".join(["Added to requirements.txt; commit it with what uses them:", *lines])
-               if lines else "requirements.txt has them already")
+    """Install packages NAMES and pin them in requirements.txt.
+
+    What they depend on is pinned too.
+    """
+    if lines := add_packages(lab, list(names), click.echo):
+        click.echo("Added to requirements.txt; commit it with the code that needs them:")
+        click.echo("\n".join(lines))
+    else:
+        click.echo("requirements.txt already has them")
 
 
-@click.command("lint")
+@click.command()
 @as_json_option
 @click.pass_obj
 def lint(lab: Path, as_json: bool) -> int:
-    """Check .drone.yml: what Drone rejects, and what it accepts and nobody wants."""
+    """Check .drone.yml, and that vendor/taglab was not edited.
+
+    An error is what Drone rejects; a warning, what it accepts but nobody wants. Only errors make
+    this command fail.
+    """
     text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
     files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
     found = lint_text(text, files=files.split("\0"), secrets=read_secrets(lab) or None,
                       requirements=requirements_hash(lab))
+    found += _edited_library(lab)
     show(found, as_json, lambda: findings_text(found) or ".drone.yml: nothing found")
     return FAILED if any(each.level == "error" for each in found) else 0
 
 
-@click.command("image")
+@click.command()
 @click.argument("name", required=False)
 @click.pass_obj
 def image(lab: Path, name: str | None) -> None:
-    """Let the steps of .drone.yml name the image of this requirements.txt, as NAME:HASH."""
-    click.echo(name_image(lab, name))
+    """Set the image of all steps to that of requirements.txt.
+
+    In .drone.yml it becomes NAME:HASH, where HASH stands for the packages. Without a NAME, the
+    image keeps the name that it has.
+    """
+    click.echo(set_image(lab, name))
 
 
-@click.command("connect")
+@click.command()
 @click.argument("url")
 @click.pass_obj
 def connect(lab: Path, url: str) -> None:
-    """Make the team's server at URL the remote `origin`, and this machine `local`."""
+    """Make the team's server at URL the remote `origin`.
+
+    This machine becomes the remote `local`.
+    """
     click.echo(connect_server(lab, url))
 
 
-@click.command("envs")
+@click.command()
 @as_json_option
-@click.option("--prune", is_flag=True, help="Remove those not used for some time.")
-@click.option("--days", type=float, default=30, show_default=True, help="That time.")
+@click.option("--prune", is_flag=True, help="Remove those that have not been used for --days.")
+@click.option("--days", type=float, default=30, show_default=True)
 @click.pass_obj
 def envs(lab: Path, as_json: bool, prune: bool, days: float) -> None:
-    """List the cached environments of all your labs, their size and last use."""
+    """List the cached environments, which all your labs share."""
     if prune:
         for each in prune_environments(days, time()):
             click.echo(f"removed {each.name} ({each.size / 1e6:.0f} MB)", err=as_json)
     found = cached_environments()
     show(found, as_json, lambda: environment_table(found, time()))
+
+
+COMMANDS = (init, new, add, lint, image, connect, envs)
+
+
+def _edited_library(lab: Path) -> list[Finding]:
+    """Return a warning for each file of the lab's library that is not as it was delivered."""
+    return [Finding(0, "warning", "not as delivered; changes here are lost or conflict when the "
+                    "template is updated", (LIBRARY / file).as_posix())
+            for file in edited_files(lab / LIBRARY) or ()]

@@ -22,11 +22,11 @@ from taglab.engines.drone.outcome import (
 from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
 from taglab.errors import LabError
 from taglab.runner.builds import Build, Builds, PipelineRecord
-from taglab.runner.children import end_all_below
+from taglab.runner.children import kill_descendants
 from taglab.runner.environment import ensure_environment
 from taglab.runner.git import git
 from taglab.runner.library import ask_library
-from taglab.runner.pipeline_run import PipelineRun, Surroundings
+from taglab.runner.pipeline_run import BuildContext, PipelineRun
 from taglab.runner.process import Log
 from taglab.runner.remote import REPOSITORY
 from taglab.runner.secrets import read_secrets
@@ -113,7 +113,7 @@ class BuildRun:
         for run in runs:
             run.stop()
         if not runs:
-            end_all_below()  # pip, which is making the environment
+            kill_descendants()  # pip, which is making the environment
 
     def _skip_the_rest(self) -> None:
         """Mark pipelines as skipped that an error kept from starting."""
@@ -156,7 +156,7 @@ class BuildRun:
             self._wait_for_concurrency(pipeline)
             record = replace(record, started=time())
             self._record(record)
-            run = PipelineRun(self._surroundings(), pipeline, variables,
+            run = PipelineRun(self._context(), pipeline, variables,
                               self.folder / "work" / str(number),
                               lambda steps: self._record(replace(record, steps=steps)))
             with self._lock:
@@ -192,8 +192,8 @@ class BuildRun:
     def _machine_variables(self) -> dict[str, str]:
         return machine_variables(self.settings, self.lab, self.folder, self._environment)
 
-    def _surroundings(self) -> Surroundings:
-        return Surroundings(
+    def _context(self) -> BuildContext:
+        return BuildContext(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab), self._machine_variables(), self.log,
             60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1)

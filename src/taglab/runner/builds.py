@@ -1,4 +1,7 @@
-"""The builds of a lab on disk: one folder each in `.lab/builds`, with a record and a log."""
+"""The builds of a lab on disk: one folder each in `.lab/builds`, with a record and a log.
+
+All times are in seconds since the epoch; one that has not come yet is 0.
+"""
 from __future__ import annotations
 
 import errno
@@ -11,18 +14,18 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import sleep
-from typing import TextIO
+from typing import Any, TextIO, TypeVar
 
 from taglab.engines.drone.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
 from taglab.engines.drone.variables import Commit
 
-CAPACITY = 2  # builds that run at the same time
+CAPACITY = 2  # builds that may run at the same time
 INTERRUPTED = "interrupted"  # the error of a build whose runner died
 
 
 @dataclass(frozen=True)
 class PipelineRecord:
-    """How one pipeline of a build stands."""
+    """The state of one pipeline of a build."""
 
     name: str
     status: str = PENDING
@@ -32,16 +35,19 @@ class PipelineRecord:
     steps: tuple[StepState, ...] = ()
 
 
+_Part = TypeVar("_Part", PipelineRecord, StepState)
+
+
 @dataclass(frozen=True)
 class Build:
-    """How a build stands."""
+    """The state of a build."""
 
     number: int
     commit: Commit
     created: float
     status: str = PENDING
     error: str = ""
-    parent: int = 0
+    parent: int = 0  # the build that this one repeats
     started: float = 0.0
     finished: float = 0.0
     pipelines: tuple[PipelineRecord, ...] = ()
@@ -73,12 +79,12 @@ class Builds:
             return []
         return sorted(int(path.name) for path in self.root.iterdir() if path.name.isdecimal())
 
-    def create(self, commit: Commit, pipelines: list[str], now: float,
-               **fields: object) -> tuple[Build, TextIO]:
+    def create(self, commit: Commit, pipelines: list[str], now: float, *, status: str = PENDING,
+               error: str = "", parent: int = 0) -> tuple[Build, TextIO]:
         """Record a new build under the next number, before anything of it runs.
 
-        Returns it with the open file that holds it. A build has its folder, record, log and
-        holder at once or it does not exist. Raises OSError, and then it does not.
+        Returns the build and its lock file, open and locked. The folder appears under its number
+        complete, with record, log and lock, or not at all. Raises OSError in the latter case.
         """
         records = tuple(map(PipelineRecord, pipelines))
         folder = self.root / f"new-{os.urandom(8).hex()}"
@@ -88,7 +94,7 @@ class Builds:
             (folder / "log").touch()
             while True:
                 number = max(self.numbers(), default=0) + 1
-                build = Build(number, commit, now, pipelines=records, **fields)
+                build = Build(number, commit, now, status, error, parent, pipelines=records)
                 _write(folder, build)
                 if _take_name(folder, self.folder(number)):
                     break
@@ -99,23 +105,24 @@ class Builds:
         return build, hold
 
     def save(self, build: Build) -> None:
-        """Write the record of a build; it is on disk when this returns, whole or not at all."""
+        """Write a build's record to disk, atomically. Raises OSError."""
         _write(self.folder(build.number), build)
 
     def load(self, number: int) -> Build | None:
-        """Read the record of a build; None when there is none with this number.
+        """Return a build, or None when there is none with this number.
 
-        One that nothing works on any more is interrupted, also where nobody could write so.
+        A build whose runner has died is returned as interrupted, whether that is recorded yet
+        or not.
         """
         build = self.recorded(number)
         if build and build.status not in FINAL and not self.is_held(number):
-            build = self.recorded(number)  # it may have ended in between
+            build = self.recorded(number)  # it may have ended since it was read
         if build and build.status not in FINAL and not self.is_held(number):
             return interrupted(build, self.log(number))
         return build
 
     def recorded(self, number: int) -> Build | None:
-        """Return what is written of a build; a record that cannot be read is an error."""
+        """Return a build as it is recorded; if the record is damaged, one that ended in error."""
         folder = self.folder(number)
         if not folder.is_dir():
             return None
@@ -124,25 +131,28 @@ class Builds:
         except (OSError, ValueError, TypeError, KeyError):
             return Build(number, Commit("tag", "?", "", "", "", "", "", ""),
                          folder.stat().st_mtime, ERROR,
-                         f"its record is damaged; what it printed: lab logs {number}")
+                         f"its record is damaged. For its output, type: lab logs {number}")
 
     def all(self) -> list[Build]:
-        """Return the records of all builds, oldest first."""
+        """Return all builds, oldest first."""
         return [build for build in map(self.load, self.numbers()) if build]
 
     @contextmanager
     def held(self, number: int, hold: TextIO | None = None) -> Iterator[None]:
-        """Hold a build: the kernel lets go of it when this process ends, however it ends."""
+        """Lock a build, or take over its lock file `hold`, for as long as this process works on it.
+
+        The kernel releases the lock when the process ends, however it ends.
+        """
         with hold or _lock(self.folder(number)) as file:
             print(os.getpid(), file=file, flush=True)
             yield
 
     def is_held(self, number: int) -> bool:
-        """Say whether a process works on the build."""
+        """Return whether a process is working on the build."""
         return self.holder(number) is not None
 
     def holder(self, number: int) -> int | None:
-        """Return the id of the process that works on the build, 0 before it is known, or None."""
+        """Return the id of the process that works on the build, 0 if not known yet, or None."""
         held = self.folder(number) / "held"
         try:
             with held.open("r") as file:
@@ -154,12 +164,12 @@ class Builds:
         return None
 
     def unfinished_before(self, number: int) -> list[Build]:
-        """Return the earlier builds that wait or run."""
+        """Return the earlier builds that are pending or running."""
         earlier = [other for other in self.numbers() if other < number and self.is_held(other)]
         return [build for build in map(self.load, earlier) if build and build.status not in FINAL]
 
     def wait_for_turn(self, number: int, cancelled: Callable[[], bool]) -> None:
-        """Return when fewer than CAPACITY earlier builds run and none waits, or on cancellation."""
+        """Wait until fewer than CAPACITY earlier builds run and none is pending, or `cancelled`."""
         while not cancelled():
             earlier = [build.status for build in self.unfinished_before(number)]
             if len(earlier) < CAPACITY and PENDING not in earlier:
@@ -168,18 +178,21 @@ class Builds:
 
 
 def interrupted(build: Build, log: Path) -> Build:
-    """Return a build as it ended when its runner died, at its last sign of life."""
+    """Return a build whose runner died as one that ended when it last wrote to its log."""
     ended = log.stat().st_mtime if log.exists() else build.started or build.created
+    pipelines = []
+    for pipeline in build.pipelines:
+        steps = tuple(_end(step, finished=ended, exit_code=255) for step in pipeline.steps)
+        pipelines.append(_end(replace(pipeline, steps=steps), finished=ended, error=INTERRUPTED))
+    return replace(build, status=ERROR, error=INTERRUPTED, finished=ended,
+                   pipelines=tuple(pipelines))
 
-    def end(part, **error):
-        if part.status == RUNNING:
-            return replace(part, status=ERROR, finished=ended, **error)
-        return replace(part, status=SKIPPED) if part.status == PENDING else part
 
-    pipelines = tuple(
-        end(replace(each, steps=tuple(end(step, exit_code=255) for step in each.steps)),
-            error=INTERRUPTED) for each in build.pipelines)
-    return replace(build, status=ERROR, error=INTERRUPTED, finished=ended, pipelines=pipelines)
+def _end(part: _Part, **changes: Any) -> _Part:
+    """Return a pipeline or step that nothing works on any more, as an error if it was running."""
+    if part.status == RUNNING:
+        return replace(part, status=ERROR, **changes)
+    return replace(part, status=SKIPPED) if part.status == PENDING else part
 
 
 def _lock(folder: Path) -> TextIO:
@@ -192,7 +205,7 @@ def _write(folder: Path, build: Build) -> None:
     path = folder / "build.json"
     temporary = path.with_suffix(".new")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(build)))  # in one line: with `indent` it is slow
+        file.write(json.dumps(asdict(build)))  # `indent` would make it slow
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -209,7 +222,7 @@ def _read(folder: Path) -> Build:
 
 
 def _take_name(folder: Path, name: Path) -> bool:
-    """Rename a folder; False when another push took the name."""
+    """Rename `folder` to `name`; return False when another push has taken that name."""
     try:
         folder.rename(name)
         return True
@@ -220,7 +233,7 @@ def _take_name(folder: Path, name: Path) -> bool:
 
 
 def _sync(folder: Path) -> None:
-    """Let the names in a folder outlive a power cut."""
+    """Make sure that the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,6 +1,6 @@
-"""Finds and ends all that a step started, also what left its session or lost its parent.
+"""Finds and ends every process that a step started, even one that left its session or was orphaned.
 
-On Linux nothing gets away from `adopt_orphans`. Elsewhere only the step's process group is known.
+This needs Linux's /proc and `adopt_orphans`. Elsewhere only the step's process group is known.
 """
 from __future__ import annotations
 
@@ -8,75 +8,74 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic, sleep
 
-MARK = "LAB_STEP"  # the variable by which a process is known as one of a step's
+MARK = "LAB_STEP"  # the variable that tells which step a process belongs to
 _PROC = Path("/proc")
 _SET_CHILD_SUBREAPER = 36  # of prctl
 
 
 def adopt_orphans() -> None:
-    """Let each process below this one whose parent ends become a child of this one."""
+    """Make this process the parent of every descendant that is orphaned (Linux: subreaper)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-class Family:
-    """The processes of one step: its shell leads a session, and all carry the mark."""
+class ProcessTree:
+    """The processes of one step: those in its shell's session, those marked, and their children."""
 
     def __init__(self, shell: int, mark: str) -> None:
         self._shell, self._mark = shell, f"{MARK}={mark}\0".encode()
 
     def alive(self) -> set[int]:
-        """Return the processes that have not ended."""
+        """Return the ids of the processes that have not ended."""
         found: set[int] = set()
         for child in _children(os.getpid()):
-            if (_session(child) == self._shell or self._mark in _environment(child)) \
-                    and not (child != self._shell and _has_ended(child)):
-                found |= {child, *_below(child)}
+            if _session(child) == self._shell or self._mark in _environment(child):
+                if child == self._shell or not _has_ended(child):
+                    found |= {child, *_descendants(child)}
         return found
 
-    def send(self, number: int) -> None:
+    def send(self, signum: int) -> None:
         """Send a signal to all of them."""
         try:
-            os.killpg(self._shell, number)
+            os.killpg(self._shell, signum)
         except (ProcessLookupError, PermissionError):
             pass
-        _send(number, self.alive())
+        _send(signum, self.alive())
 
-    def end(self) -> None:
-        """Kill all of them, and those that they start meanwhile."""
+    def kill(self) -> None:
+        """Kill all of them, and what they start in the meantime."""
         self.send(signal.SIGKILL)
-        _kill_while_there_are(self.alive)
+        _kill_until_none_is_left(self.alive)
 
 
-def end_all_below() -> None:
-    """Kill every process that descends from this one. Whoever waits for one still learns its end.
-    """
-    _kill_while_there_are(lambda: {pid for pid in _below(os.getpid())
-                                   if not _has_ended(pid, os.WNOWAIT)})
+def kill_descendants() -> None:
+    """Kill all descendants of this process, without reaping any that a caller may wait for."""
+    _kill_until_none_is_left(lambda: {pid for pid in _descendants(os.getpid())
+                                      if not _has_ended(pid, os.WNOWAIT)})
 
 
-def end_all_with(variable: str) -> None:
-    """Kill every process on this machine that was started with `NAME=VALUE`."""
+def kill_processes_with(variable: str) -> None:
+    """Kill every other process on this machine whose environment holds `variable`, NAME=VALUE."""
     text = f"{variable}\0".encode()
-    _kill_while_there_are(lambda: {int(path.name) for path in _PROC.glob("[0-9]*")
-                                   if text in _environment(int(path.name))} - {os.getpid()})
+    _kill_until_none_is_left(lambda: {int(path.name) for path in _PROC.glob("[0-9]*")
+                                      if text in _environment(int(path.name))} - {os.getpid()})
 
 
-def _kill_while_there_are(processes) -> None:
-    deadline = monotonic() + 5  # one that the kernel holds cannot be ended
-    while (pids := processes()) and monotonic() < deadline:
+def _kill_until_none_is_left(find: Callable[[], set[int]]) -> None:
+    deadline = monotonic() + 5  # a process that hangs in the kernel cannot be killed
+    while (pids := find()) and monotonic() < deadline:
         _send(signal.SIGKILL, pids)
         sleep(0.01)
 
 
-def _send(number: int, pids: set[int]) -> None:
+def _send(signum: int, pids: set[int]) -> None:
     for pid in pids:
         try:
-            os.kill(pid, number)
+            os.kill(pid, signum)
         except (ProcessLookupError, PermissionError):
             pass
 
@@ -89,10 +88,10 @@ def _children(pid: int) -> Iterator[int]:
             pass
 
 
-def _below(pid: int) -> Iterator[int]:
+def _descendants(pid: int) -> Iterator[int]:
     for child in _children(pid):
         yield child
-        yield from _below(child)
+        yield from _descendants(child)
 
 
 def _session(pid: int) -> int:
@@ -110,7 +109,7 @@ def _environment(pid: int) -> bytes:
 
 
 def _has_ended(pid: int, options: int = 0) -> bool:
-    """Say whether a child has ended, and let the kernel forget it then, unless told otherwise."""
+    """Return whether a child has ended; if so, reap it, unless `options` say WNOWAIT."""
     try:
         return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | options) is not None
     except ChildProcessError:

@@ -1,6 +1,6 @@
-"""Virtual environments, made once for each list of requirements and shared by all labs of a user.
+"""Virtual environments: one per list of requirements, shared by all labs of a user.
 
-Standard library only: this runs before anything is installed.
+Standard library only, since this runs before anything is installed.
 """
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class EnvironmentFailure(LabError):
 
 
 def requirements_lock(file: Path) -> str:
-    """The lines of a requirements file that decide an environment, with included files read in."""
+    """Return a requirements file without comments and blank lines, its included files inlined."""
     lines = []
     for line in file.read_text(encoding="utf-8").splitlines():
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
@@ -45,28 +45,28 @@ def requirements_lock(file: Path) -> str:
 
 
 def requirements_hash(lab: Path) -> str:
-    """12 hex digits that name the packages of the lab in `lab`."""
+    """Return 12 hex digits that identify the packages in `lab`/requirements.txt."""
     lock = requirements_lock(lab / "requirements.txt")
     return hashlib.sha256(lock.encode()).hexdigest()[:12]
 
 
 def environments_folder() -> Path:
-    """Where this user's environments lie: under XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of this user's environments, in XDG_CACHE_HOME or ~/.cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "taglab" / "environments"
 
 
 def environment_path(folder: Path) -> Path:
-    """Where the environment for `folder`/requirements.txt lies, whether it exists or not."""
+    """Return the path of the environment for `folder`/requirements.txt, existing or not."""
     python = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}-{platform.libc_ver()[0]}"
     return environments_folder() / f"{requirements_hash(folder)}-{python.strip('-')}"
 
 
 def ensure_environment(folder: Path, report: Report) -> Path:
-    """Return the environment for `folder`/requirements.txt, and make it first where it is missing.
+    """Return the path of the environment for `folder`/requirements.txt, making it if missing.
 
-    Safe when several processes want the same one at once: one makes it, the others wait. `report`
-    receives lines of progress. Raises EnvironmentFailure, and then leaves nothing half made.
+    Safe to call from several processes at once: one makes it, the others wait. `report` receives
+    lines of progress. Raises EnvironmentFailure, leaving nothing half made.
     """
     try:
         path = environment_path(folder)
@@ -78,7 +78,7 @@ def ensure_environment(folder: Path, report: Report) -> Path:
             if not ready.exists():
                 _make(path, folder / "requirements.txt", report)
                 ready.touch()
-    os.utime(ready)  # when it was used last
+    os.utime(ready)  # marks when it was last used
     return path
 
 
@@ -89,7 +89,7 @@ def _exclusive(lock: Path, report: Report) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report("waiting for the build that is making this environment")
+            report("waiting for another process that is making this environment")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -113,15 +113,16 @@ def _make(path: Path, requirements: Path, report: Report) -> None:
 
 
 def _install(path: Path, requirements: Path, report: Report) -> None:
-    command = [path / "bin" / "python", "-m", "pip", "install", "--no-input", "--progress-bar=off",
-               "--disable-pip-version-check", "--requirement", requirements]
+    command = [str(path / "bin" / "python"), "-m", "pip", "install", "--no-input",
+               "--progress-bar=off", "--disable-pip-version-check", "--requirement",
+               str(requirements)]
     hidden = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
     variables = {name: value for name, value in os.environ.items() if name not in hidden}
     errors, collected, reported = [], 0, monotonic()
     with subprocess.Popen(command, cwd=requirements.parent, env=variables, text=True,
                           errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                           stderr=subprocess.STDOUT) as pip:
-        for line in pip.stdout:
+        for line in pip.stdout or ():
             if line.startswith("ERROR:"):
                 errors.append(line.strip())
             elif line.startswith("Collecting "):
@@ -134,11 +135,11 @@ def _install(path: Path, requirements: Path, report: Report) -> None:
     if pip.returncode != 0:
         raise EnvironmentFailure("\n".join([
             f"pip could not install {requirements.name}:", *(errors or ["no reason given"]),
-            "correct requirements.txt (or the network), commit, and push again"]))
+            "Correct requirements.txt and commit it, or check the network; then try again"]))
 
 
 def _warm_caches(path: Path) -> None:
-    """Build what libraries build at their first use, because a step's HOME is new each time."""
+    """Fill caches that libraries fill on first use: a step's HOME is always new and empty."""
     if any((path / "lib").glob("python*/site-packages/matplotlib")):
         subprocess.run([path / "bin" / "python", "-c", "import matplotlib.font_manager"],
                        capture_output=True,
@@ -147,15 +148,15 @@ def _warm_caches(path: Path) -> None:
 
 @dataclass(frozen=True)
 class Environment:
-    """One environment: its name, its size in bytes, and when it was used last."""
+    """A cached environment."""
 
     name: str
-    size: int
-    used: float
+    size: int  # bytes
+    used: float  # when it was last used, in seconds since the epoch
 
 
 def cached_environments() -> list[Environment]:
-    """Return this user's environments, the one used last first."""
+    """Return this user's environments, most recently used first."""
     folder = environments_folder()
     found = [path for path in folder.iterdir() if (path / "ready").exists()] \
         if folder.exists() else []
@@ -164,12 +165,12 @@ def cached_environments() -> list[Environment]:
 
 
 def prune_environments(days: float, now: float) -> list[Environment]:
-    """Remove the environments that were not used for so many days; return them."""
+    """Remove the environments that have not been used for `days` days, and return them."""
     old = [each for each in cached_environments() if now - each.used > days * _DAY]
     for each in old:
         path = environments_folder() / each.name
         with path.with_name(f"{each.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # nobody makes it at this moment
+            fcntl.flock(lock, fcntl.LOCK_EX)  # no process may be making it
             (path / "ready").unlink(missing_ok=True)
             shutil.rmtree(path, ignore_errors=True)
     return old

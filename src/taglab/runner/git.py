@@ -1,4 +1,4 @@
-"""Calls git, without the variables that a surrounding git command leaves behind."""
+"""Runs git, without the variables that bind it to the repository of an outer git command."""
 from __future__ import annotations
 
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taglab.errors import LabError
 
-_LOCAL_VARIABLES = (  # what `git rev-parse --local-env-vars` lists, and the quarantine of a push
+_LOCAL_VARIABLES = (  # listed by `git rev-parse --local-env-vars`; the last is set in hooks
     "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
     "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE",
     "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX",
@@ -17,18 +17,16 @@ _LOCAL_VARIABLES = (  # what `git rev-parse --local-env-vars` lists, and the qua
 
 
 class GitError(LabError):
-    """A git command failed; the message holds the command and what git said."""
+    """A git command failed; the message holds the command and git's own message."""
 
 
 def git_environment() -> dict[str, str]:
-    """This process's environment without the variables that bind git to one repository."""
+    """Return this process's environment without the variables that bind git to a repository."""
     return {name: value for name, value in os.environ.items() if name not in _LOCAL_VARIABLES}
 
 
-def git(
-    *arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
-) -> str:
-    """Run `git ARGUMENTS` in `cwd`, with more variables perhaps, and return what it printed.
+def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
+    """Run `git ARGUMENTS` in `cwd`, with `environment` added to this process's; return its output.
 
     Raises GitError when git is missing or the command fails.
     """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from taglab.engines.drone.outcome import FINAL
 from taglab.runner.builds import INTERRUPTED, Builds, interrupted
-from taglab.runner.children import end_all_with
+from taglab.runner.children import kill_processes_with
 from taglab.runner.environment import environment_path
 from taglab.runner.library import ask_library
 from taglab.runner.settings import machine_variables, read_settings
@@ -31,7 +31,7 @@ def _end(builds: Builds, number: int) -> None:
             return
         folder = builds.folder(number)
         build = interrupted(build, builds.log(number))
-        end_all_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
+        kill_processes_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
         shutil.rmtree(folder / "work", ignore_errors=True)
         if (folder / "requirements.txt").exists():
             environment = environment_path(folder)

@@ -1,4 +1,4 @@
-"""Runs one pipeline: a workspace, its steps in their order, and how each of them ended."""
+"""Runs one pipeline: makes its workspace, runs its steps in order and records how each ended."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -15,12 +15,12 @@ from taglab.engines.drone.variables import Commit, step_environment, step_variab
 from taglab.runner.git import GitError
 from taglab.runner.process import Log, Processes
 from taglab.runner.secrets import look_up_secrets, make_mask
-from taglab.runner.workspace import clone, reroot
+from taglab.runner.workspace import clone, relocate
 
 
 @dataclass(frozen=True)
-class Surroundings:
-    """What the steps of a build share."""
+class BuildContext:
+    """What all pipelines and steps of a build share."""
 
     lab: Path
     commit: Commit
@@ -28,51 +28,55 @@ class Surroundings:
     secrets: Mapping[str, str]
     machine: Mapping[str, str]
     log: Log
-    timeout: float  # seconds that a pipeline may take
-    show_pipeline: bool  # in the log, where a build has more than one
+    timeout: float  # of a pipeline, in seconds
+    show_pipeline: bool  # whether the log names the pipeline of each step
 
 
 class PipelineRun:
-    """One pipeline while it runs in `folder`, which is new and empty."""
+    """One pipeline while it runs.
 
-    def __init__(self, around: Surroundings, pipeline: Fields, variables: Mapping[str, str],
+    `variables` are Drone's own, `folder` does not exist yet, and `record` is called with the
+    steps' states whenever they change.
+    """
+
+    def __init__(self, context: BuildContext, pipeline: Fields, variables: Mapping[str, str],
                  folder: Path, record: Callable[[tuple[StepState, ...]], None]) -> None:
-        self._around, self._pipeline, self._variables = around, pipeline, variables
+        self._context, self._pipeline, self._variables = context, pipeline, variables
         self._home, self._workspace = folder / "home", folder / "src"
         self._record = record
-        self._state = PipelineState(plan(pipeline, around.event))
+        self._state = PipelineState(plan(pipeline, context.event))
         self._steps, self._background = Processes(), Processes()
 
     def run(self) -> str:
         """Run the steps and return the pipeline's status."""
         self._workspace.mkdir(parents=True)
-        timer = Timer(self._around.timeout, self._time_out)
+        timer = Timer(self._context.timeout, self._time_out)
         timer.start()
         with ThreadPoolExecutor(len(self._state.planned) or 1) as pool:
             try:
                 self._run_steps(pool)
             finally:
                 timer.cancel()
-                self.stop()  # nothing may go on after a failure of the runner's own
+                self.stop()  # an error in the runner must leave no step running
         return self._state.result
 
     def stop(self) -> None:
-        """End the running steps and their children; the pipeline ends as killed."""
+        """End the running steps and their children; the pipeline's status becomes killed."""
         self._steps.stop()
         self._background.stop()
 
     def _time_out(self) -> None:
-        self._around.log.say(f"pipeline {self._pipeline.name}: killed after "
-                             f"{self._around.timeout / 60:g} minutes. For more, "
-                             "write timeout_minutes below [limits] in runtimes/machine.toml")
+        self._context.log.say(
+            f"pipeline {self._pipeline.name}: killed after {self._context.timeout / 60:g} minutes. "
+            "For more time, set timeout_minutes under [limits] in runtimes/machine.toml")
         self.stop()
 
     def _run_steps(self, pool: ThreadPoolExecutor) -> None:
-        running: dict[Future, str] = {}
+        running: dict[Future[int], str] = {}
         while True:
             if self._steps.stopped:
                 self._state.kill(time())
-            while ready := self._state.settle():  # again, for what waits for a background step
+            while ready := self._state.settle():  # starting a background step readies others
                 for planned in ready:
                     self._state.start(planned.name, time())
                     running[pool.submit(self._run_step, planned)] = planned.name
@@ -91,11 +95,12 @@ class PipelineRun:
 
     def _run_step(self, planned: PlannedStep) -> int:
         name = planned.name
-        shown = f"{self._pipeline.name}/{name}" if self._around.show_pipeline else name
+        shown = f"{self._pipeline.name}/{name}" if self._context.show_pipeline else name
         if planned.step is None:
             return self._clone(shown)
-        environment, secrets = look_up_secrets(step_environment(planned.step), self._around.secrets)
-        home = self._home / str(list(self._state.planned).index(name))  # a name may hold a slash
+        environment, secrets = look_up_secrets(
+            step_environment(planned.step), self._context.secrets)
+        home = self._home / str(list(self._state.planned).index(name))  # names may hold slashes
         home.mkdir(parents=True, mode=0o700)
         below = Path(planned.step.working_dir or self._pipeline.workspace.path)
         folder = self._workspace / below.relative_to(self._pipeline.workspace.path)
@@ -103,22 +108,22 @@ class PipelineRun:
         processes = self._background if planned.background else self._steps
         return processes.run(
             planned.step.commands, folder, self._step_variables(environment, home, name),
-            lambda lines: self._around.log.write(shown, lines), make_mask(secrets))
+            lambda lines: self._context.log.write(shown, lines), make_mask(secrets))
 
     def _clone(self, shown: str) -> int:
-        commit = self._around.commit
+        commit = self._context.commit
         try:
-            clone(self._around.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
+            clone(self._context.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
         except GitError as error:
-            self._around.log.say(str(error), shown)
+            self._context.log.say(str(error), shown)
             return 128
-        self._around.log.say(f"{commit.ref} is commit {commit.sha}", shown)
+        self._context.log.say(f"{commit.ref} is commit {commit.sha}", shown)
         return 0
 
     def _step_variables(self, environment: Mapping[str, str], home: Path,
                         name: str) -> dict[str, str]:
-        variables = step_variables(self._variables, self._pipeline, self._around.commit,
+        variables = step_variables(self._variables, self._pipeline, self._context.commit,
                                    self._pipeline.workspace.path, environment)
         return {"HOME": str(home),
-                **reroot(variables, self._pipeline.workspace.path, str(self._workspace)),
-                "DRONE_STEP_NAME": name, **self._around.machine}
+                **relocate(variables, self._pipeline.workspace.path, self._workspace),
+                "DRONE_STEP_NAME": name, **self._context.machine}

@@ -1,4 +1,4 @@
-"""Runs one step as a process and sends what it prints, masked, to the build's log."""
+"""Runs a step as a process and writes its output, with secrets masked, to the build's log."""
 from __future__ import annotations
 
 import os
@@ -11,17 +11,17 @@ from time import monotonic, sleep
 from typing import IO
 
 from taglab.engines.drone.script import ENTRYPOINT, step_script
-from taglab.runner.children import MARK, Family
+from taglab.runner.children import MARK, ProcessTree
 from taglab.runner.secrets import Mask
 
-_LONGEST_PIECE = 1024 * 1024  # a longer line is passed on in pieces of about this size
-_GRACE = 10.0  # seconds between SIGTERM and SIGKILL
+_LONGEST_PIECE = 1024 * 1024  # bytes; a longer line is forwarded in pieces of about this size
+_GRACE_PERIOD = 10.0  # seconds between SIGTERM and SIGKILL
 
 
 class Log:
-    """A build's log: every line begins with the name of the step that printed it.
+    """A build's log, in which every line begins with the name of the step that printed it.
 
-    All of it is kept. What a full disk does not take is lost, and `failure` says why.
+    When it cannot be written, to a full disk for instance, output is lost and `failure` says why.
     """
 
     def __init__(self, path: Path) -> None:
@@ -30,7 +30,7 @@ class Log:
         self._lock = threading.Lock()
 
     def write(self, step: str, text: bytes) -> None:
-        """Append whole lines. `text` may hold many; its last line is ended where it is not."""
+        """Append one or more lines, adding the last line's end if it is missing."""
         if text:
             prefix = f"[{step}] ".encode(errors="backslashreplace") if step else b""
             body = prefix + text.removesuffix(b"\n").replace(b"\n", b"\n" + prefix) + b"\n"
@@ -38,32 +38,32 @@ class Log:
                 self._append(memoryview(body))
 
     def say(self, text: str = "", step: str = "") -> None:
-        """Append a text of the runner's own."""
+        """Append a message from the runner itself."""
         self.write(step, f"{text}\n".encode(errors="backslashreplace"))
 
     def _append(self, body: memoryview) -> None:
         try:
             while body:
                 body = body[self._file.write(body):]
-        except OSError as error:  # the step must not wait for somebody to read what it prints
+        except OSError as error:  # go on reading, or the step would block on a full pipe
             self.failure = f"the log could not be written: {error.strerror}"
 
 
 class Processes:
-    """The running steps of a pipeline, which can be ended together."""
+    """The running steps of a pipeline, which can be stopped together."""
 
     def __init__(self) -> None:
         self.stopped = False
         self._deadline = 0.0
-        self._running: set[Family] = set()
+        self._running: set[ProcessTree] = set()
         self._lock = threading.Lock()
 
     def run(self, commands: Iterable[str], folder: Path, variables: Mapping[str, str],
             write: Callable[[bytes], None], mask: Mask = Mask(())) -> int:
         """Run a step's commands in `folder` and return their exit code.
 
-        What they print goes to `write`, masked, as whole lines while they run; what they leave
-        behind in the background ends with them, as in a container.
+        Their output goes to `write` while they run: masked, and in whole lines. Processes that
+        they leave in the background are killed when they end, as in a container.
         """
         mark = os.urandom(16).hex()
         script = step_script(commands)
@@ -74,49 +74,49 @@ class Processes:
                 ENTRYPOINT, cwd=folder, env={**variables, MARK: mark, "DRONE_SCRIPT": script},
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                 start_new_session=True)
-            family = Family(process.pid, mark)
-            self._running.add(family)
+            tree = ProcessTree(process.pid, mark)
+            self._running.add(tree)
         ended = threading.Event()
-        reader = threading.Thread(target=_pass_on, args=(process.stdout, write, mask, ended),
+        reader = threading.Thread(target=_forward, args=(process.stdout, write, mask, ended),
                                   daemon=True)
         reader.start()
         code = process.wait()
-        while self.stopped and family.alive() and monotonic() < self._deadline:
-            sleep(0.05)  # its children may be ending properly
-        family.end()
+        while self.stopped and tree.alive() and monotonic() < self._deadline:
+            sleep(0.05)  # its children may still be shutting down
+        tree.kill()
         with self._lock:
-            self._running.remove(family)
-        reader.join(timeout=5)  # longer only where a process has hidden its origin
+            self._running.remove(tree)
+        reader.join(timeout=5)  # a process that escaped the tree may keep the pipe open
         ended.set()
         return code if code >= 0 else 128 - code
 
     def stop(self) -> None:
-        """Ask all steps and their children to end, and let no other start.
+        """Send SIGTERM to all steps and their children, and let no other step start.
 
-        Returns at once; what has not ended after the time of grace is killed.
+        Returns at once; whatever is still running after the grace period is killed.
         """
         with self._lock:
             if self.stopped:
                 return
-            self._deadline = monotonic() + _GRACE
+            self._deadline = monotonic() + _GRACE_PERIOD
             self.stopped = True
-            for family in self._running:
-                family.send(signal.SIGTERM)
-        killer = threading.Timer(_GRACE, self._kill)
+            for tree in self._running:
+                tree.send(signal.SIGTERM)
+        killer = threading.Timer(_GRACE_PERIOD, self._kill)
         killer.daemon = True
         killer.start()
 
     def _kill(self) -> None:
         with self._lock:
             running = list(self._running)
-        for family in running:
-            family.end()
+        for tree in running:
+            tree.kill()
 
 
-def _pass_on(output: IO[bytes], write: Callable[[bytes], None], mask: Mask,
+def _forward(output: IO[bytes], write: Callable[[bytes], None], mask: Mask,
              ended: threading.Event) -> None:
-    """Write what can be read, as masked whole lines; no secret is cut where a long line is."""
-    begun = b""  # of a line
+    """Write the output in whole lines, masked; a long line is never split inside a secret."""
+    begun = b""  # a line that has not ended yet
     with output:
         while (chunk := os.read(output.fileno(), 65536)) and not ended.is_set():
             end = chunk.rfind(b"\n") + 1

@@ -22,7 +22,7 @@ from taglab.errors import LabError
 from taglab.lab import LIBRARY
 from taglab.runner.build_run import BuildRun, drone_event, drone_file
 from taglab.runner.builds import INTERRUPTED, Build, Builds
-from taglab.runner.children import adopt_orphans, end_all_below
+from taglab.runner.children import adopt_orphans, kill_descendants
 from taglab.runner.environment import requirements_hash
 from taglab.runner.git import GitError, git
 from taglab.runner.interrupted import end_interrupted
@@ -142,7 +142,7 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
         BuildRun(lab, build).run(hold)
     except BaseException:
         traceback.print_exc()  # into the build's log
-    end_all_below()
+    kill_descendants()
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The secrets of a lab on this machine, and how they are hidden in what a step prints."""
+"""The secrets of a lab on this machine, and how they are masked in the output of steps."""
 from __future__ import annotations
 
 import os
@@ -16,16 +16,16 @@ _MASK = b"******"
 
 
 def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Return the secrets of `.lab/secrets.toml` and of variables LAB_SECRET_…, by name.
+    """Return the secrets in `.lab/secrets.toml` and in variables LAB_SECRET_NAME, by name.
 
-    The file holds lines `name = "value"` and must be readable by its owner alone. Raises
-    LabError where it is not, or is no TOML.
+    The file holds lines `name = "value"`. Raises LabError if it is not valid TOML, or if others
+    than its owner may access it.
     """
     secrets: dict[str, str] = {}
     file = lab / FILE
     if file.exists():
         if file.stat().st_mode & 0o077:
-            raise LabError(f"others may read {file}; type: chmod 600 {file}")
+            raise LabError(f"others may read {file}. Type: chmod 600 {file}")
         try:
             found = tomllib.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
@@ -39,7 +39,10 @@ def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, 
 
 def look_up_secrets(environment: Mapping[str, str | Secret],
                     secrets: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
-    """Return the variables with the secrets filled in, and the secrets; unknown ones are empty."""
+    """Return the variables with their secrets filled in, and the values of those secrets.
+
+    A secret that is not known is empty. Names are compared without case.
+    """
     found = {name.lower(): value for name, value in secrets.items()}
     values = {name: found.get(value.name.lower(), "") if isinstance(value, Secret) else value
               for name, value in environment.items()}
@@ -48,18 +51,19 @@ def look_up_secrets(environment: Mapping[str, str | Secret],
 
 
 class Mask:
-    """Replaces every part of a secret by six stars."""
+    """Replaces secrets by six stars, as Drone does."""
 
     def __init__(self, parts: Iterable[bytes]) -> None:
-        by_length = sorted(parts, key=len, reverse=True)  # where one begins another, it wins
+        by_length = sorted(parts, key=len, reverse=True)  # the longest match first
         self._longest = len(by_length[0]) if by_length else 0
         self._pattern = re.compile(b"|".join(map(re.escape, by_length)))
 
     def __call__(self, text: bytes) -> bytes:
+        """Return `text` with all secrets masked."""
         return self._pattern.sub(_MASK, text) if self._longest else text
 
     def safe_end(self, text: bytes) -> int:
-        """Return where `text`, whose line goes on, can be cut without cutting a secret."""
+        """Return an index at which the unfinished line `text` can be split outside any secret."""
         end = len(text) - max(self._longest - 1, 0)
         for found in self._pattern.finditer(text) if self._longest else ():
             if found.start() < end < found.end():
@@ -68,6 +72,6 @@ class Mask:
 
 
 def make_mask(secrets: Iterable[str]) -> Mask:
-    """Return the mask for every line of every secret; parts of one byte are left alone."""
+    """Return a mask for every line of every secret, except lines of a single byte."""
     parts = {part.strip().encode() for secret in secrets for part in secret.split("\n")}
     return Mask(part for part in parts if len(part) > 1)

@@ -1,4 +1,4 @@
-"""What a person reads of builds and environments: tables, in colour on a terminal."""
+"""Builds, environments and findings as text for the terminal: tables and coloured words."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -16,14 +16,14 @@ _COLOURS = {SUCCESS: "green", FAILURE: "red", ERROR: "red", KILLED: "red", RUNNI
 
 
 def step_table(build: Build) -> str:
-    """Return a table of a build's pipelines and steps: how each ended and how long it took."""
+    """Return a table of a build's pipelines and steps with their status and duration."""
     rows: list[Row] = []
     for pipeline in build.pipelines:
         rows.append((pipeline.name, pipeline.status, _seconds(pipeline.started, pipeline.finished)))
         rows += [(f"  {step.name}", _status(step.status, step.exit_code),
                   _seconds(step.started, step.finished)) for step in pipeline.steps]
     rows.append((f"build {build.number}", build.status, _seconds(build.started, build.finished)))
-    return click.unstyle(table(rows))
+    return click.unstyle(_table(rows))
 
 
 def build_table(builds: Iterable[Build], now: float) -> str:
@@ -32,12 +32,12 @@ def build_table(builds: Iterable[Build], now: float) -> str:
     for build in builds:
         error = f": {_first_line(build.error)}" if build.error else ""
         rows.append((str(build.number), build.status + error, build.name, build.commit.sha[:7],
-                     _day(build.created), _took(build, now)))
-    return table(rows)
+                     _minute(build.created), _took(build, now)))
+    return _table(rows)
 
 
 def status_table(builds: Iterable[Build], now: float) -> str:
-    """Return a table of what runs or waits, and of the last end of each other pipeline."""
+    """Return a table of unfinished pipelines, then each pipeline's latest finished run; or ""."""
     last: dict[str, tuple[Build, PipelineRecord]] = {}
     unfinished: list[tuple[Build, PipelineRecord]] = []
     for build in builds:
@@ -53,25 +53,25 @@ def status_table(builds: Iterable[Build], now: float) -> str:
         steps = [step.name for step in pipeline.steps if step.status in (RUNNING, FAILURE, KILLED)]
         rows.append((pipeline.name, pipeline.status, ", ".join(steps), str(build.number),
                      build.name, _took(build, now)))
-    return table(rows)
+    return _table(rows)
 
 
 def environment_table(environments: Iterable[Environment], now: float) -> str:
     """Return a table of environments in the order given."""
     rows: list[Row] = [("environment", "size", "last used")]
-    rows += [(each.name, f"{each.size / 1e6:.0f} MB", _day(each.used)) for each in environments]
-    return table(rows)
+    rows += [(each.name, f"{each.size / 1e6:.0f} MB", _minute(each.used)) for each in environments]
+    return _table(rows)
 
 
 def findings_text(findings: Iterable[Finding]) -> str:
-    """Return a line for each finding, as compilers write them."""
-    return "\n".join(f".drone.yml:{each.line}: "
+    """Return one `FILE:LINE: LEVEL: TEXT` per finding, the format of compilers."""
+    return "\n".join(f"{each.file}:{f'{each.line}:' if each.line else ''} "
                      + click.style(each.level, fg="red" if each.level == "error" else "yellow")
                      + f": {each.text}" for each in findings)
 
 
-def table(rows: list[Row]) -> str:
-    """Return rows as text in columns; words that say how something ended have a colour."""
+def _table(rows: list[Row]) -> str:
+    """Return the rows in aligned columns, each status in its colour."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     return "\n".join("  ".join(_cell(text, width) for text, width in zip(row, widths)).rstrip()
                      for row in rows)
@@ -94,8 +94,8 @@ def _seconds(started: float, finished: float) -> str:
     return f"{finished - started:.1f} s" if started and finished else ""
 
 
-def _day(moment: float) -> str:
-    return f"{datetime.fromtimestamp(moment):%Y-%m-%d %H:%M}"
+def _minute(timestamp: float) -> str:
+    return f"{datetime.fromtimestamp(timestamp):%Y-%m-%d %H:%M}"
 
 
 def _first_line(text: str) -> str:

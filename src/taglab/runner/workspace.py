@@ -1,4 +1,4 @@
-"""A clean clone of one commit, and the variables that a step gets in it."""
+"""A pipeline's workspace: a clean clone of one commit, and paths that point into it."""
 from __future__ import annotations
 
 import re
@@ -10,10 +10,10 @@ from taglab.runner.remote import REPOSITORY
 
 
 def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
-    """Check `commit` out in the empty `folder`: a detached head, without any branch or tag.
+    """Check out `commit` in the empty `folder`: a detached head, without branches or tags.
 
-    The objects are those of the local remote, so that the size of the history does not count;
-    with a depth, the history is cut off after so many commits. Raises GitError.
+    The clone borrows the objects of the local remote, so a large history costs nothing. A `depth`
+    other than 0 limits the history to that many commits. Raises GitError.
     """
     bare = lab / REPOSITORY
     git("init", "--quiet", "--template=", "--initial-branch=main", ".", cwd=folder)
@@ -24,13 +24,16 @@ def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
         alternates = folder / ".git" / "objects" / "info" / "alternates"
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{bare}/objects\n", encoding="utf-8")
-    # The user's own git settings must not change what a commit is.
+    # The user's own git settings must not change the files.
     git("-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "checkout", "--quiet",
         "--detach", commit, cwd=folder)
 
 
 def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
-    """Write the requirements files of `commit` into `folder`; False when it has none."""
+    """Write the requirements files of `commit` to `folder`.
+
+    Returns whether requirements.txt is one of them.
+    """
     bare = lab / REPOSITORY
     names = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=bare).split("\0")
     for name in names:
@@ -41,7 +44,7 @@ def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
     return (folder / "requirements.txt").exists()
 
 
-def reroot(variables: Mapping[str, str], there: str, here: str) -> dict[str, str]:
-    """Replace the pipeline's workspace path by the workspace on this machine."""
-    path = re.compile(r"(?<![\w./-])" + re.escape(there.rstrip("/")) + r"(?=$|[/:;,'\"\s])")
-    return {name: path.sub(lambda _: here, value) for name, value in variables.items()}
+def relocate(variables: Mapping[str, str], old: str, new: Path) -> dict[str, str]:
+    """Return the variables with the workspace's path in the pipeline, `old`, replaced by `new`."""
+    path = re.compile(r"(?<![\w./-])" + re.escape(old.rstrip("/")) + r"(?=$|[/:;,'\"\s])")
+    return {name: path.sub(lambda _: str(new), value) for name, value in variables.items()}

@@ -34,6 +34,7 @@ class Finding:
     line: int
     level: str  # error or warning
     text: str
+    file: str = ".drone.yml"
 
 
 def lint(text: str, *, files: Collection[str] | None = None,

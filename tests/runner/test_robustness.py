@@ -1,4 +1,4 @@
-"""Nothing is lost: what each accident does to a build, with real git and real processes."""
+"""Builds survive accidents: killed runners, damaged records, full disks, simultaneous pushes."""
 from __future__ import annotations
 
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import GIT_VARIABLES, PIPELINE, SOURCE, WAIT, Lab, wait_for
+from .conftest import PIPELINE, SOURCE, WAIT, Lab, wait_for
 from .test_process import is_alive
 
 ECHO = "steps: [{name: a, image: x, commands: [echo $DRONE_TAG.]}]\n"
@@ -20,13 +20,6 @@ import os, sys
 from pathlib import Path
 Path(os.environ["LAB_STATE"]).parent.joinpath("called").write_text(" ".join(sys.argv[1:]))
 """
-
-
-def push(lab: Lab, *arguments: str, shown=subprocess.DEVNULL) -> subprocess.Popen:
-    """Start a push."""
-    return subprocess.Popen(["git", "push", *arguments], cwd=lab.path, text=True,
-                            env={**os.environ, **GIT_VARIABLES}, stdout=shown,
-                            stderr=subprocess.STDOUT)
 
 
 def kill_runner(lab: Lab, number: int = 1) -> None:
@@ -39,7 +32,7 @@ def folder(lab: Lab, number: int) -> Path:
     return lab.path / ".lab" / "builds" / str(number)
 
 
-def test_a_build_is_on_disk_before_its_first_step(lab: Lab) -> None:
+def test_a_build_is_recorded_before_its_first_step(lab: Lab) -> None:
     lab.pipeline("""\
         steps: [{name: a, image: x, commands: ["cat ../../../build.json", "cat ../../../held"]}]
         """, PIPELINE + "clone: {disable: true}\n")
@@ -48,7 +41,7 @@ def test_a_build_is_on_disk_before_its_first_step(lab: Lab) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_a_killed_runner_leaves_nothing_behind(lab: Lab) -> None:
+def test_a_killed_runner_leaves_an_interrupted_build_and_no_process(lab: Lab) -> None:
     lab.write("requirements.txt", "")
     lab.write("lab/lib/__init__.py", "")
     lab.write("lab/lib/tracking.py", TRACKING)
@@ -63,7 +56,7 @@ def test_a_killed_runner_leaves_nothing_behind(lab: Lab) -> None:
         """, head)
     lab.git("tag", "exp-1")
     with (lab.path.parent / "shown").open("w+") as shown:
-        process = push(lab, "-q", "origin", "exp-1", shown=shown)
+        process = lab.start_push("-q", "origin", "exp-1", shown=shown)
         wait_for(lambda: (lab.path / ".lab/state.pid").exists())
         kill_runner(lab)
         process.wait(60)
@@ -118,7 +111,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_power_cut_hides_no_build_and_stops_none(lab: Lab, damage: str) -> None:
+def test_a_damaged_record_hides_no_build_and_blocks_none(lab: Lab, damage: str) -> None:
     lab.pipeline(ECHO)
     lab.push_tag("exp-1")
     DAMAGES[damage](folder(lab, 1))
@@ -133,7 +126,7 @@ def test_a_power_cut_hides_no_build_and_stops_none(lab: Lab, damage: str) -> Non
         assert "Traceback" not in lab.lab(*command).stdout
 
 
-def test_a_folder_that_was_not_yet_a_build_is_none(lab: Lab) -> None:
+def test_the_folder_of_a_build_that_was_not_yet_recorded_is_ignored(lab: Lab) -> None:
     lab.pipeline(ECHO)
     (lab.path / ".lab/builds/new-0123").mkdir(parents=True)
     assert "[a] exp-1." in lab.push_tag("exp-1") and lab.build(1).status == "success"
@@ -157,16 +150,16 @@ def small_disk(lab: Lab):
 FILL = "dd if=/dev/zero of={} bs=4k 2> /dev/null || echo full"
 
 
-def test_a_disk_that_a_step_fills(lab: Lab, small_disk: Path) -> None:
+def test_a_full_disk_in_one_build_does_not_harm_the_next(lab: Lab, small_disk: Path) -> None:
     lab.pipeline(f"steps: [{{name: a, image: x, commands: ['{FILL.format('big')}; exit 3', "
                  "echo never]}]\n")
     lab.push_tag("exp-1")
     assert lab.build().status == "failure" and lab.steps()["a"] == "failure"
     assert lab.build().pipelines[0].steps[1].exit_code == 3
-    assert "[a] exp-2." in _push_echo(lab, "exp-2")  # what filled it went with the workspace
+    assert "[a] exp-2." in _push_echo(lab, "exp-2")  # the workspace is gone, and the file with it
 
 
-def test_a_disk_that_is_full_for_the_log(lab: Lab, small_disk: Path) -> None:
+def test_a_full_disk_is_reported_until_there_is_room_again(lab: Lab, small_disk: Path) -> None:
     full = FILL.format(small_disk / "big")
     lab.pipeline(f"steps: [{{name: a, image: x, commands: ['{full}', yes | head -c 9999999]}}]\n")
     lab.push_tag("exp-1")
@@ -186,7 +179,7 @@ def test_a_disk_that_is_full_for_the_log(lab: Lab, small_disk: Path) -> None:
     assert "[a] exp-2." in lab.push_tag("exp-2") and lab.build(2).status == "success"
 
 
-def test_a_log_that_is_not_whole_is_no_success(lab: Lab) -> None:
+def test_a_build_with_an_incomplete_log_is_not_a_success(lab: Lab) -> None:
     lab.pipeline("steps: [{name: a, image: x, commands: [yes | head -c 900000, echo x > done]},"
                  "{name: b, image: x, commands: [test -e done]}]\n")
     lab.git("tag", "exp-1")
@@ -196,7 +189,7 @@ def test_a_log_that_is_not_whole_is_no_success(lab: Lab) -> None:
     assert lab.build().error == "the log could not be written: File too large"
 
 
-def test_two_pushes_in_the_same_second(lab: Lab, tmp_path: Path) -> None:
+def test_simultaneous_pushes_make_separate_builds(lab: Lab, tmp_path: Path) -> None:
     lab.pipeline(ECHO)
     lab.git("push", "origin", "main")
     clones = [Lab(tmp_path / f"clone-{number}") for number in range(4)]
@@ -204,23 +197,23 @@ def test_two_pushes_in_the_same_second(lab: Lab, tmp_path: Path) -> None:
         lab.git("clone", "-q", str(lab.path / ".lab/origin.git"), str(each.path))
         each.git("commit", "-q", "--allow-empty", "-m", f"Commit {number}")
         each.git("tag", f"exp-{number}")
-    for process in [push(each, "origin", f"exp-{number}") for number, each in enumerate(clones)]:
-        assert process.wait(60) == 0
+    pushes = [each.start_push("origin", f"exp-{number}") for number, each in enumerate(clones)]
+    assert [process.wait(60) for process in pushes] == [0, 0, 0, 0]
     builds = {lab.build(number).name: lab.build(number) for number in (1, 2, 3, 4)}
     for number, each in enumerate(clones):
         build = builds[f"exp-{number}"]
         assert (build.status, build.commit.sha) == ("success", each.git("rev-parse", "HEAD"))
 
 
-def test_a_tag_that_is_pushed_again_while_it_runs(lab: Lab) -> None:
+def test_a_tag_moved_while_its_build_runs_makes_a_second_build(lab: Lab) -> None:
     slow = f"steps: [{{name: a, image: x, commands: ['{WAIT}', git log -1]}}]\n"
     lab.pipeline(slow)
     lab.git("tag", "exp-1")
-    first, commit = push(lab, "origin", "exp-1"), lab.git("rev-parse", "HEAD")
+    first, commit = lab.start_push("origin", "exp-1"), lab.git("rev-parse", "HEAD")
     wait_for(lambda: lab.build() and lab.build().status == "running")
     lab.pipeline(slow + "# again\n")
     lab.git("tag", "-f", "exp-1")
-    second = push(lab, "-f", "origin", "refs/tags/exp-1")
+    second = lab.start_push("-f", "origin", "refs/tags/exp-1")
     wait_for(lambda: lab.build(2) and lab.build(2).status == "running")
     (lab.path / ".lab/state.go").touch()
     first.wait(60)
@@ -240,7 +233,7 @@ def test_a_submodule_is_not_fetched(lab: Lab, make_lab) -> None:
     assert "[a] 0" in shown and "path = part" in shown and lab.build().status == "success"
 
 
-def test_a_large_file_is_not_copied_twice(lab: Lab) -> None:
+def test_the_workspace_does_not_copy_the_objects_of_large_files(lab: Lab) -> None:
     with (lab.path / "big.bin").open("wb") as file:
         for _ in range(200):
             file.write(os.urandom(1 << 20))
@@ -255,7 +248,7 @@ def test_a_large_file_is_not_copied_twice(lab: Lab) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
-def test_nothing_outlives_a_build(lab: Lab) -> None:
+def test_a_process_that_escapes_its_step_ends_with_the_build(lab: Lab) -> None:
     lab.pipeline("""\
         steps:
         - name: a
@@ -271,7 +264,7 @@ def test_nothing_outlives_a_build(lab: Lab) -> None:
 def test_a_push_that_is_killed_leaves_the_build_running(lab: Lab) -> None:
     lab.pipeline(f"steps: [{{name: a, image: x, commands: ['{WAIT}', echo done]}}]\n")
     lab.git("tag", "exp-1")
-    process = push(lab, "origin", "exp-1")
+    process = lab.start_push("origin", "exp-1")
     wait_for(lambda: lab.build() and lab.build().status == "running")
     process.kill()
     (lab.path / ".lab/state.go").touch()

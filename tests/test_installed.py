@@ -97,8 +97,8 @@ def test_the_lab_is_the_one_whose_library_was_typed(make_lab, lab: Lab, tmp_path
 
 def test_nothing_of_the_package_shadows_modules_of_others(make_lab) -> None:  # noqa: F811
     lab = make_lab()
-    code = ("import runpy, sys; sys.argv = ['vendor/taglab', '--version']; "
-            "sys.path[0] = 'vendor/taglab'\n"
+    code = ("import os, runpy, sys; sys.argv = ['vendor/taglab', 'status']; "
+            "sys.path[0] = 'vendor/taglab'; os.execv = lambda *_: sys.exit()\n"
             "try: runpy.run_path('vendor/taglab/__main__.py', run_name='__main__')\n"
             "except SystemExit: pass\n"
             "import importlib.util; print([importlib.util.find_spec(name) for name in "

@@ -18,7 +18,6 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
         sys.path[0] = os.path.dirname(PACKAGE)
     from pathlib import Path
 
-    from taglab import __version__
     from taglab.errors import LabError
     from taglab.lab import LIBRARY, NoLab, find_lab
     from taglab.runner.environment import ensure_environment
@@ -31,9 +30,6 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
     words = [str(lab / LIBRARY), *sys.argv[1:]]
     if not (lab / LIBRARY).samefile(PACKAGE):
         os.execv(sys.executable, [sys.executable, *words])
-    if sys.argv[1:] == ["--version"]:
-        print("lab", __version__)
-        return 0
     try:
         check_state(lab)
         if sys.argv[1:] == ["init"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from taglab import __version__
 from taglab.cli import builds, project, results
 from taglab.cli.output import FAILED, WRONG_USAGE
 from taglab.engines.drone.documents import FileError
@@ -32,6 +33,7 @@ commands = Sections(
     commands=[command for section in SECTIONS.values() for command in section],
     help="Run this lab's experiments and look at their results.",
     context_settings={"help_option_names": ["-h", "--help"]})
+click.version_option(__version__, message="%(prog)s %(version)s")(commands)
 
 
 def main(lab: Path) -> int:

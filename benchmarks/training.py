@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from labs import bake, python_of
+from labs import bake, python_of, python_path
 
 VERSIONS = """
 import platform, torch, lightning
@@ -48,11 +48,11 @@ class Bench:
     def run(self, *arguments: object) -> str:
         """Run Python with the lab's modules and return the last line that it printed."""
         with tempfile.TemporaryDirectory() as folder:
-            paths = [self._lab / "lab", self._lab / "lab/processes/pytorch_example", self._scripts]
+            process = self._lab / "lab/processes/pytorch_example"
             done = subprocess.run(
                 [self._python, *map(str, arguments)], cwd=folder, check=True, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)),
+                env={**os.environ, "PYTHONPATH": python_path(self._lab, process, self._scripts),
                      "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
         return done.stdout.splitlines()[-1]
 

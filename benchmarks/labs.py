@@ -23,7 +23,7 @@ def bake(folder: Path, template: Path = TEMPLATE, *answers: str) -> Path:
 
 
 def python_of(folder: Path) -> Path:
-    """Return the Python that has the packages of `folder`/requirements.txt; install them if need be."""
+    """Return a Python with the packages of `folder`/requirements.txt, installed if need be."""
     from taglab.runner.environment import ensure_environment
     return ensure_environment(folder, print) / "bin" / "python"
 

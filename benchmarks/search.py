@@ -96,7 +96,8 @@ class Bench:
             capture_output=True, env={
                 **os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
                 "MLFLOW_EXPERIMENT_NAME": "benchmark", "MLFLOW_DISABLE_TELEMETRY": "true",
-                "LAB_STATE": f"{folder}/state", "PYTHONPATH": python_path(self._lab)})
+                "LAB_STATE": f"{folder}/state", "LAB_ROOT": str(self._lab),
+                "PYTHONPATH": python_path(self._lab)})
         if done.returncode != 0:
             sys.exit(f"{' '.join(map(str, arguments))} failed:\n{done.stdout}{done.stderr}")
         return done.stdout

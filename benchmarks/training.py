@@ -50,10 +50,12 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder:
             process = self._lab / "lab/processes/pytorch_example"
             done = subprocess.run(
-                [self._python, *map(str, arguments)], cwd=folder, check=True, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": python_path(self._lab, process, self._scripts),
+                [self._python, *map(str, arguments)], cwd=folder, text=True, capture_output=True,
+                env={**os.environ, "LAB_ROOT": str(self._lab),
+                     "PYTHONPATH": python_path(self._lab, process, self._scripts),
                      "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(map(str, arguments))} failed:\n{done.stdout}{done.stderr}")
         return done.stdout.splitlines()[-1]
 
     def epochs(self, network: str, device: str, rounds: int) -> dict[str, float]:

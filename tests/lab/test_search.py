@@ -68,8 +68,8 @@ for repeat in range(int(sys.argv[1])):
 """
 SHARED = """
 import os, sys, time
-import taglab.search.shared
-taglab.search.shared.BEAT = 1
+import taglab.search.queue
+taglab.search.queue.HEARTBEAT = 1
 from taglab.search import search
 from taglab.tracking import start_run
 def train(x, y):
@@ -83,11 +83,11 @@ with start_run("quick/main.py", {}):
 """
 DIES_UNHEARD = """
 import os, signal
-import taglab.search.shared
+import taglab.search.queue
 def tell(queue, record):  # MLflow has the result by now, and nobody heard of it
     os.kill(os.getpid(), signal.SIGKILL)
 if os.environ["JOB_COMPLETION_INDEX"] == "1":
-    taglab.search.shared.Queue.tell = tell
+    taglab.search.queue.TrialQueue.tell = tell
 """
 
 

@@ -4,7 +4,9 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from taglab.search.plan import Plan, SearchError, evolve
+from taglab.search import SearchError
+from taglab.search.evolution import evolve
+from taglab.search.plan import Plan
 
 
 def train(a, b=0, **more):
@@ -78,14 +80,14 @@ def test_evolution_asks_for_populations_and_keeps_to_the_bounds(trials):
         asked.append(generation)
         return [abs(point["a"] - 1) + abs(point["b"]) for point in generation]
 
-    evolve(plan, losses)
+    evolve(plan.distributions, plan.trials, plan.seed, losses)
     assert [len(generation) for generation in asked] == [6] * (trials // 6)
     for point in [point for generation in asked for point in generation]:
         assert -5 <= point["a"] <= 5 and 1e-3 <= point["c"] <= 10 and point["d"] in ("x", "y")
         assert type(point["b"]) is int and -3 <= point["b"] <= 9 and point["e"] * 4 % 1 == 0
     first, again = asked, []
     asked = again
-    evolve(plan, losses)
+    evolve(plan.distributions, plan.trials, plan.seed, losses)
     assert first == again
 
 
@@ -97,7 +99,7 @@ def test_evolution_finds_a_minimum():
         losses.extend(point["a"] ** 2 + point["b"] ** 2 for point in generation)
         return losses[-len(generation):]
 
-    evolve(plan, sphere)
+    evolve(plan.distributions, plan.trials, plan.seed, sphere)
     assert min(losses) < 1e-6 < min(losses[:6])
 
 
@@ -106,7 +108,7 @@ def needs_more(a, c):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (({"a": 1}, "grid"), "a is 1; a list is a choice"),
+    (({"a": 1}, "grid"), "a is 1; use a list for a choice"),
     (({"a": []}, "grid"), r"a is \[\]"),
     (({"a": (1, 2, 3)}, "random"), r"a is \(1, 2, 3\)"),
     (({"a": (True, False)}, "random"), "a is .True, False."),
@@ -115,7 +117,7 @@ def needs_more(a, c):
     (({}, "grid"), "must be a dict of parameters, not empty"),
     (([{"a": 1}], "grid"), "must be a dict of parameters"),
     (({"a": [1]}, "list"), "must be a list of dicts"),
-    (([1], "list"), "1 is no point"),
+    (([1], "list"), "1 is not a point"),
     (([{"a": 1}, {"b": 1}], "list"), r"train\(a, b.* missing a required argument: 'a'"),
     (({"a": [1]}, "gird"), "unknown method 'gird'; known are grid, list"),
     (({"a": [1], "trial": [1]}, "grid"), "'trial', a name that the search uses"),

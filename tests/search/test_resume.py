@@ -8,7 +8,7 @@ import pytest
 
 from taglab.testing import environment, run_python, runs_in
 from taglab.search import SearchError
-from taglab.search.runs import Journal, Record
+from taglab.search.journal import Journal, TrialRecord
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, st
 
 def test_the_same_search_twice_at_once_is_refused(own_store, state):
     holder = Journal(state / "searches" / "a", "one")
-    with pytest.raises(SearchError, match="runs already, .* name of its own"):
+    with pytest.raises(SearchError, match="already running, .* or name this one"):
         Journal(state / "searches" / "a", "one")
     holder.close()
     Journal(state / "searches" / "a", "one").close()
@@ -67,13 +67,13 @@ def test_the_same_search_twice_at_once_is_refused(own_store, state):
 
 def test_a_line_that_was_not_written_to_its_end_is_no_trial(state):
     journal = Journal(state, uuid.uuid4().hex)
-    journal.add(Record(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
+    journal.add(TrialRecord(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
     journal.close()
     with open(state / "trials.jsonl", "a") as file:
         file.write('{"number": 1, "poi')
     again = Journal(state, uuid.uuid4().hex)
     assert list(again.ended) == [0] and again.ended[0].reports == {3: 0.5}
     assert again.identity == journal.identity
-    again.add(Record(1, {"x": 2}))
+    again.add(TrialRecord(1, {"x": 2}))
     again.close()
     assert list(Journal(state, uuid.uuid4().hex).ended) == [0, 1]

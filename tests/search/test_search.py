@@ -261,7 +261,7 @@ def test_what_cannot_be_sent_or_loaded_is_one_clear_error(own_store):
     def locked(x):
         return lock.locked()
 
-    with pytest.raises(SearchError, match="locked cannot be sent to worker .* Make lock inside"):
+    with pytest.raises(SearchError, match="locked cannot be sent to worker .* Create lock inside"):
         searched(locked, {"x": [1]}, method="grid")
 
     class Unloadable:

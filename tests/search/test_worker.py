@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from taglab.search.worker import Pruned, read_result, seed_all, takes_trial
+from taglab.search import Pruned
+from taglab.search.objective import read_result, takes_trial
+from taglab.search.worker import seed_imported_libraries
 
 
 def test_numbers_files_and_figures_each_go_to_their_place(tmp_path, monkeypatch):
@@ -45,7 +47,7 @@ def test_a_number_or_a_dict_gives_metrics(tmp_path, result, wanted, metrics):
     ({"a": float("inf")}, ["a"], "train returned a=inf"),
     ({"a": 1, "b": "gone/model.bin"}, ["a"], "train returned b='gone/model.bin', but there is no"),
     ({"a": [1, 2]}, ["a"], r"train returned a=\[1, 2\]; return a number"),
-    ({"f1@10": 1}, [], "'f1@10', which MLflow takes for no metric's name"),
+    ({"f1@10": 1}, [], "'f1@10', which MLflow does not accept"),
 ])
 def test_a_wrong_return_names_the_function_and_the_fix(tmp_path, result, wanted, message):
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
@@ -56,11 +58,11 @@ def test_the_seed_counts_for_every_generator():
     def draw():
         return random.random(), np.random.random()
 
-    seed_all(5)
+    seed_imported_libraries(5)
     first = draw()
     os.urandom(1)
     assert draw() != first
-    seed_all(5)
+    seed_imported_libraries(5)
     assert draw() == first
 
 

@@ -172,7 +172,9 @@ def test_with_a_killed_worker_every_point_is_tried_exactly_once(
         assert sum("attempts" in each["tags"] for each in trials) == 1
 
 
-def test_a_terminal_shows_a_progress_bar_that_the_log_leaves_out(lab: BakedLab, state: dict[str, str]) -> None:
+def test_a_terminal_shows_a_progress_bar_that_the_log_leaves_out(
+    lab: BakedLab, state: dict[str, str]
+) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([lab.path / ".venv/bin/python", "-c", SHARED, "random", "5"],
                                env={**os.environ, **state}, stdout=theirs, stderr=theirs)
@@ -190,7 +192,9 @@ def test_a_terminal_shows_a_progress_bar_that_the_log_leaves_out(lab: BakedLab, 
     assert "numbers [0, 1, 2, 3, 4]" in log and "5/5" not in log
 
 
-def test_processes_divide_points_that_are_known_beforehand(lab: BakedLab, state: dict[str, str]) -> None:
+def test_processes_divide_points_that_are_known_beforehand(
+    lab: BakedLab, state: dict[str, str]
+) -> None:
     shown = shared(lab, state, "random", 12)
     assert f"numbers {list(range(12))}" in shown[0] and "numbers" not in shown[1] + shown[2]
     [trials] = trials_of_searches(lab, **state).values()
@@ -257,7 +261,8 @@ def test_a_trial_that_was_logged_before_its_process_died_does_not_run_again(
     lab: BakedLab, state: dict[str, str], tmp_path: Path
 ) -> None:
     with postgresql(tmp_path / "postgresql") as storage:
-        first, lost = [run(lab, DIES_AFTER_LOGGING + SHARED, "tpe", 12, **state, JOB_COMPLETIONS="2",
+        script = DIES_AFTER_LOGGING + SHARED
+        first, lost = [run(lab, script, "tpe", 12, **state, JOB_COMPLETIONS="2",
                            JOB_COMPLETION_INDEX=str(index), LAB_SEARCH_STORAGE=storage)
                        for index in range(2)]
         assert lost.wait(120) == -signal.SIGKILL

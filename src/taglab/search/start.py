@@ -5,6 +5,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from taglab.tracking.quick_mlflow import mlflow
@@ -83,43 +84,73 @@ def search(
             folder = folder.with_name(f"{key}-{process.index}")
             identity = f"{key}-{tags.get('job') or tags.get('build', '')}"
         with contextlib.closing(Journal(folder, identity)) as journal:
+            run = _Search(plan, process, journal, own, identity, skip_finished)
             if process.index:
-                _follow(plan, process, journal, own, identity, skip_finished)
+                run.follow()
                 raise SystemExit(0)
-            return _lead(plan, process, journal, own, identity, skip_finished)
+            return run.lead()
 
 
-def _lead(
-    plan: Plan, process: SearchProcess, journal: Journal, own: Run, identity: str,
+@dataclass(frozen=True)
+class _Search:
+    """A search in this process.
+
+    own: the run that was active when the search began.
+    identity: of the queue.
+    """
+
+    plan: Plan
+    process: SearchProcess
+    journal: Journal
+    own: Run
+    identity: str
     skip_finished: bool
-) -> SearchResult:
-    """Run the search as process 0, whose run `own` is the parent, and return the result."""
-    if own.data.tags.get("search", journal.identity) != journal.identity:
-        raise SearchError("this run already has a search; open another run for this one:"
-                          " with mlflow.start_run(nested=True):")
-    queue = TrialQueue(plan, process, identity)
-    run_trials(plan, journal, own, process, queue, skip_finished)
-    records = [record for _, record in sorted(journal.ended.items())]
-    result = log_result(plan, records, own.info.run_id)
-    journal.delete()
-    queue.delete()
-    if result is None:
-        raise SearchFailed(f"no trial finished; trial {records[0].number} ended"
-                           f" {records[0].state}:\n{records[0].error}")
-    return result
 
+    def lead(self) -> SearchResult:
+        """Run the search as process 0, whose run is the parent, and return the result."""
+        if self.own.data.tags.get("search", self.journal.identity) != self.journal.identity:
+            raise SearchError("this run already has a search; open another run for this one:"
+                              " with mlflow.start_run(nested=True):")
+        queue = TrialQueue(self.plan, self.process, self.identity)
+        self._run_trials(self.own, queue)
+        records = [record for _, record in sorted(self.journal.ended.items())]
+        result = log_result(self.plan, records, self.own.info.run_id)
+        self.journal.delete()
+        queue.delete()
+        if result is None:
+            raise SearchFailed(f"no trial finished; trial {records[0].number} ended"
+                               f" {records[0].state}:\n{records[0].error}")
+        return result
 
-def _follow(
-    plan: Plan, process: SearchProcess, journal: Journal, own: Run, identity: str,
-    skip_finished: bool
-) -> None:
-    """Run trials of the search that process 0 leads, until none is left."""
-    parent = wait_for_parent(journal.identity, own)
-    if parent.info.status != FINISHED:
-        queue = TrialQueue(plan, process, identity)
-        run_trials(plan, journal, parent, process, queue, skip_finished)
-    journal.delete()
-    print(f"process {process.index} has no more trials; process 0 will log the result")
+    def follow(self) -> None:
+        """Run trials of the search that process 0 leads, until none is left."""
+        parent = wait_for_parent(self.journal.identity, self.own)
+        if parent.info.status != FINISHED:
+            self._run_trials(parent, TrialQueue(self.plan, self.process, self.identity))
+        self.journal.delete()
+        print(f"process {self.process.index} has no more trials; process 0 will log the result")
+
+    def _run_trials(self, parent: Run, queue: TrialQueue) -> None:
+        """Run the trials that have not ended; on an error, leave none that seems to run."""
+        plan, index, several = self.plan, self.process.index, self.process.count > 1
+        runs = TrialRuns(plan, self.journal, parent, index if several else None, self.skip_finished)
+        try:
+            runs.reconcile()
+            with contextlib.closing(Launcher(plan, self.journal, runs, queue)) as launcher:
+                if plan.method != "evolution":
+                    queue.fill(plan.trials, self.journal.ended)
+                if not index:  # other processes wait for this tag before they ask for trials
+                    mlflow.set_tag("search", self.journal.identity)
+                if plan.method == "evolution":
+                    evolve(plan.distributions, plan.trials, plan.seed, launcher.losses)
+                else:
+                    launcher.run()
+                while several and not index and not runs.all_ended():
+                    time.sleep(POLL)
+                    launcher.run()  # runs the trials of processes that died
+        except BaseException:
+            runs.reconcile()
+            raise
 
 
 @contextlib.contextmanager
@@ -131,29 +162,3 @@ def _active_run() -> Iterator[Run]:
         main_file = getattr(sys.modules["__main__"], "__file__", "notebook/main.py")
         with start_run(main_file, {}) as run:
             yield mlflow.get_run(run.info.run_id)
-
-
-def run_trials(
-    plan: Plan, journal: Journal, parent: Run, process: SearchProcess, queue: TrialQueue,
-    skip_finished: bool
-) -> None:
-    """Run every trial that has not ended; where that fails, leave no run that seems to run."""
-    index = process.index if process.count > 1 else None
-    runs = TrialRuns(plan, journal, parent, index, skip_finished)
-    try:
-        runs.reconcile()
-        with contextlib.closing(Launcher(plan, journal, runs, queue)) as launcher:
-            if plan.method != "evolution":
-                queue.fill(plan.trials, journal.ended)
-            if not process.index:  # other processes look for this tag before they ask for trials
-                mlflow.set_tag("search", journal.identity)
-            if plan.method == "evolution":
-                evolve(plan.distributions, plan.trials, plan.seed, launcher.losses)
-            else:
-                launcher.run()
-            while process.count > 1 and not process.index and not runs.all_ended():
-                time.sleep(POLL)
-                launcher.run()  # runs the trials of processes that died
-    except BaseException:
-        runs.reconcile()
-        raise

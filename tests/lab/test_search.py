@@ -120,8 +120,9 @@ def processes_with(variable: str) -> list[str]:
 def run(lab: BakedLab, script: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
     """Start a script in the lab's Python."""
     return subprocess.Popen(
-        [lab.path / ".venv/bin/python", "-c", script, *map(str, arguments)], text=True,
-        env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [lab.path / ".venv/bin/python", "-c", script, *map(str, arguments)], cwd=lab.path,
+        env={**os.environ, **variables}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
@@ -177,7 +178,8 @@ def test_a_terminal_shows_a_progress_bar_that_the_log_leaves_out(
 ) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([lab.path / ".venv/bin/python", "-c", SHARED, "random", "5"],
-                               env={**os.environ, **state}, stdout=theirs, stderr=theirs)
+                               cwd=lab.path, env={**os.environ, **state}, stdout=theirs,
+                               stderr=theirs)
     os.close(theirs)
     shown = b""
     with contextlib.suppress(OSError):  # Linux raises this once nobody writes any more

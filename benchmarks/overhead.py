@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from labs import bake, python_of
+from labs import bake, python_of, python_path
 from timing import medians
 
 BARE = Path(__file__).with_name("bare")
@@ -28,10 +28,10 @@ def main() -> None:
         python = python_of(lab)
         for bare in sorted(BARE.glob("*.py")):
             process = lab / "lab" / "processes" / bare.stem
+            path = python_path(lab, process)
             seconds = medians({
-                "bare": lambda: run([python, bare, process], lab),
-                "lab": lambda: run([python, process / "main.py"], lab,
-                                   PYTHONPATH=str(lab / "lab"))}, rounds=5)
+                "bare": lambda: run([python, bare, process], lab, PYTHONPATH=path),
+                "lab": lambda: run([python, process / "main.py"], lab, PYTHONPATH=path)}, rounds=5)
             print(f"{bare.stem}: {seconds['bare']:.2f} s without tracking, "
                   f"{seconds['lab']:.2f} s with it: {seconds['lab'] - seconds['bare']:.2f} s more, "
                   f"{seconds['lab'] / seconds['bare']:.2f} times")

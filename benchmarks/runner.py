@@ -11,13 +11,12 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from labs import AUTHOR, TEMPLATE
+from labs import AUTHOR, SOURCE, TEMPLATE
 from timing import medians
 
 STEPS, LINES, ROWS = 100, 1_000_000, 1000
 SECRET = "hunter22\nxyzzy-plugh\ncorrect-horse"
-RUNTIMES = TEMPLATE / "{{cookiecutter.project_slug}}" / "runtimes"
-GLOBS = TEMPLATE / "tests" / "drone_rows" / "glob.jsonl"
+GLOBS = TEMPLATE / "tests" / "engines" / "drone_rows" / "glob.jsonl"
 HEAD = "kind: pipeline\ntype: kubernetes\nname: bench\nsteps:\n"
 STEP = "- {{name: s{}, image: x, commands: [{}], environment: {{KEY: {{from_secret: key}}}}}}\n"
 BUILD = """\
@@ -26,7 +25,6 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from taglab.runner.build_run import BuildRun
 from taglab.runner.builds import Builds
-from taglab.cli.main import main
 from taglab.runner.receive import read_commit
 lab, builds = Path(sys.argv[2]), Builds(Path(sys.argv[2]))
 started = time.perf_counter()
@@ -43,7 +41,6 @@ class Bench:
     """A lab with a commit for each pipeline that is measured."""
 
     def __init__(self, folder: Path) -> None:
-        sys.path.insert(0, str(RUNTIMES))
         from taglab.runner.remote import make_remote
         self.lab, self.memory = folder / "lab", 0.0
         self.lab.mkdir()
@@ -62,7 +59,7 @@ class Bench:
     def build(self, commit: str) -> float:
         """Run the build of a commit; return its seconds, and keep its memory."""
         done = subprocess.run(
-            [sys.executable, "-c", BUILD, RUNTIMES, self.lab, commit], check=True, text=True,
+            [sys.executable, "-c", BUILD, SOURCE, self.lab, commit], check=True, text=True,
             stdout=subprocess.PIPE, env={**os.environ, "LAB_SECRET_KEY": SECRET})
         seconds, memory = map(float, done.stdout.split())
         self.memory = max(self.memory, memory)

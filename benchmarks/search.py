@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from labs import bake, python_of
+from labs import bake, python_of, python_path
 
 TRIALS, MANY, SLEEP = 200, 3000, 0.05
 VERSIONS = """\
@@ -27,7 +27,8 @@ print(f"Python {sys.version.split()[0]}", *(f"{name} {version(name)}" for name i
 PACKAGES = "mlflow optuna optuna-integration hydra-core hydra-joblib-launcher joblib".split()
 # A rival's store is as MLflow makes it for everyone; the lab makes its own.
 STORES = {"mlflow": "import mlflow, sys; mlflow.MlflowClient(sys.argv[1]).search_experiments()",
-          "lab": "import sys; from lib import store; store.prepare(store.sqlite_file(sys.argv[1]))"}
+          "lab": "import sys; from taglab.tracking import store; "
+                 "store.prepare(store.sqlite_file(sys.argv[1]))"}
 # Nested runs that ended well and have their two parameters and a metric.
 COMPLETE = """\
 SELECT count(*) FROM runs JOIN tags USING (run_uuid)
@@ -95,7 +96,8 @@ class Bench:
             capture_output=True, env={
                 **os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
                 "MLFLOW_EXPERIMENT_NAME": "benchmark", "MLFLOW_DISABLE_TELEMETRY": "true",
-                "LAB_STATE": f"{folder}/state", "PYTHONPATH": str(self._lab / "lab")})
+                "LAB_STATE": f"{folder}/state", "LAB_ROOT": str(self._lab),
+                "PYTHONPATH": python_path(self._lab)})
         if done.returncode != 0:
             sys.exit(f"{' '.join(map(str, arguments))} failed:\n{done.stdout}{done.stderr}")
         return done.stdout

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from labs import bake, python_of
+from labs import bake, python_of, python_path
 
 VERSIONS = """
 import platform, torch, lightning
@@ -48,12 +48,14 @@ class Bench:
     def run(self, *arguments: object) -> str:
         """Run Python with the lab's modules and return the last line that it printed."""
         with tempfile.TemporaryDirectory() as folder:
-            paths = [self._lab / "lab", self._lab / "lab/processes/pytorch_example", self._scripts]
+            process = self._lab / "lab/processes/pytorch_example"
             done = subprocess.run(
-                [self._python, *map(str, arguments)], cwd=folder, check=True, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)),
+                [self._python, *map(str, arguments)], cwd=folder, text=True, capture_output=True,
+                env={**os.environ, "LAB_ROOT": str(self._lab),
+                     "PYTHONPATH": python_path(self._lab, process, self._scripts),
                      "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"})
+        if done.returncode != 0:
+            sys.exit(f"{' '.join(map(str, arguments))} failed:\n{done.stdout}{done.stderr}")
         return done.stdout.splitlines()[-1]
 
     def epochs(self, network: str, device: str, rounds: int) -> dict[str, float]:

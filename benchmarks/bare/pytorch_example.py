@@ -6,17 +6,15 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
-PROCESS = Path(sys.argv[1])
-sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
+import torch
+from convnet import load_digits, make_network, split
+from taglab.training import accuracy, evaluate, fit, make_repeatable, predict
+from lib.viz import plot_confusion_matrix, plot_training_history
+from sklearn.metrics import confusion_matrix
+from torch.nn.functional import cross_entropy
+from torch.optim.lr_scheduler import OneCycleLR
 
-import torch  # noqa: E402
-from convnet import load_digits, make_network, split  # noqa: E402
-from taglab.training import accuracy, evaluate, fit, make_repeatable, predict  # noqa: E402
-from lib.viz import plot_confusion_matrix, plot_training_history  # noqa: E402
-from sklearn.metrics import confusion_matrix  # noqa: E402
-from torch.nn.functional import cross_entropy  # noqa: E402
-from torch.optim.lr_scheduler import OneCycleLR  # noqa: E402
-
+PROCESS = Path(sys.argv[1])  # its folder
 config = tomllib.loads((PROCESS / "config.toml").read_text())
 seed, rate = config["seed"], config["learning_rate"]
 make_repeatable(seed, config["threads"])

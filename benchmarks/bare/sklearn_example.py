@@ -4,12 +4,10 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-PROCESS = Path(sys.argv[1])
-sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
+from lib.viz import plot_confusion_matrix, plot_scores
+from wine import cross_validate, leaderboard, load_wine, make_classifier, split
 
-from lib.viz import plot_confusion_matrix, plot_scores  # noqa: E402
-from wine import cross_validate, leaderboard, load_wine, make_classifier, split  # noqa: E402
-
+PROCESS = Path(sys.argv[1])  # its folder
 config = tomllib.loads((PROCESS / "config.toml").read_text())
 seed = config["seed"]
 X_train, X_test, y_train, y_test = split(*load_wine(), config["test_size"], seed)

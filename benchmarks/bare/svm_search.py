@@ -4,14 +4,12 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-PROCESS = Path(sys.argv[1])
-sys.path[:0] = [str(PROCESS), str(PROCESS.parents[1])]
+import numpy as np
+from lib.viz import plot_confusion_matrix, plot_images
+from sklearn.metrics import confusion_matrix
+from svm import cross_validate, load_digits, make_classifier, split
 
-import numpy as np  # noqa: E402
-from lib.viz import plot_confusion_matrix, plot_images  # noqa: E402
-from sklearn.metrics import confusion_matrix  # noqa: E402
-from svm import cross_validate, load_digits, make_classifier, split  # noqa: E402
-
+PROCESS = Path(sys.argv[1])  # its folder
 config = tomllib.loads((PROCESS / "config.toml").read_text())
 seed, space = config["seed"], config["default"]
 images, digits = load_digits()

@@ -1,4 +1,4 @@
-"""Searches that are killed, and searches that several processes share."""
+"""Searches that are killed and resumed, and searches that several processes share."""
 from __future__ import annotations
 
 import contextlib
@@ -20,39 +20,39 @@ from .servers import postgresql
 pytestmark = ONE_KIND
 KILLS, REPEATS = int(os.environ.get("KILLS", 6)), int(os.environ.get("REPEATS", 2))
 
-# Each sweep is a process of its own, forked from one that has imported everything.
-FORKS = """
+# Each search is a process, forked from one that has imported everything.
+FORK = """
 import os, random, signal, sys, time
 import git, taglab.search.start, mlflow.store.tracking.sqlalchemy_store
 from taglab.search import search
 from taglab.tracking import start_run
-def forked(sweep):
+def forked(run_search):
     pid = os.fork()
     if not pid:
         sys.stdout = open(os.devnull, "w")
-        sweep()
+        run_search()
         os._exit(0)
     return pid
 """
-KILLED = FORKS + """
+KILL_SEARCH = FORK + """
 def train(x):
     time.sleep(0.01)
     return x * x
-def sweep():
+def run_search():
     with start_run("quick/main.py", {}):
         search(train, {"x": list(range(30))}, method="grid", workers=3)
 random.seed(int(sys.argv[2]))
 killed = 0
 while killed < int(sys.argv[1]):
-    pid = forked(sweep)
+    pid = forked(run_search)
     time.sleep(random.uniform(0.1, 1))
     os.kill(pid, int(sys.argv[3]))
     killed += os.waitpid(pid, 0)[1] != 0
-assert os.waitpid(forked(sweep), 0)[1] == 0
+assert os.waitpid(forked(run_search), 0)[1] == 0
 """
-WORKERS = FORKS + """
+KILL_WORKER = FORK + """
 from pathlib import Path
-def sweep():
+def run_search():
     dies = random.randrange(110)
     def train(x, repeat):
         time.sleep(0.002)
@@ -64,12 +64,12 @@ def sweep():
         found = search(train, {"repeat": [repeat], "x": list(range(110))}, method="grid", workers=4)
         assert found.trials["value"].tolist() == list(range(110))
 for repeat in range(int(sys.argv[1])):
-    assert os.waitpid(forked(sweep), 0)[1] == 0
+    assert os.waitpid(forked(run_search), 0)[1] == 0
 """
 SHARED = """
 import os, sys, time
-import taglab.search.shared
-taglab.search.shared.BEAT = 1
+import taglab.search.queue
+taglab.search.queue.HEARTBEAT = 1
 from taglab.search import search
 from taglab.tracking import start_run
 def train(x, y):
@@ -81,19 +81,19 @@ with start_run("quick/main.py", {}):
     print("value", found.best_value)
     print("numbers", found.trials["number"].tolist())
 """
-DIES_UNHEARD = """
+DIES_AFTER_LOGGING = """
 import os, signal
-import taglab.search.shared
-def tell(queue, record):  # MLflow has the result by now, and nobody heard of it
+import taglab.search.queue
+def tell(queue, record):  # MLflow has the result by now, the shared queue has not
     os.kill(os.getpid(), signal.SIGKILL)
 if os.environ["JOB_COMPLETION_INDEX"] == "1":
-    taglab.search.shared.Queue.tell = tell
+    taglab.search.queue.TrialQueue.tell = tell
 """
 
 
 @pytest.fixture
 def state(lab: BakedLab, tmp_path: Path) -> Iterator[dict[str, str]]:
-    """Return variables for a store and a state of the test's own; no process is left behind."""
+    """Return the variables of the test's own store and state; no process may be left behind."""
     store = {"LAB_STATE": str(tmp_path / "state"), "MLFLOW_EXPERIMENT_NAME": "test",
              "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
     (tmp_path / "state").mkdir()
@@ -101,12 +101,12 @@ def state(lab: BakedLab, tmp_path: Path) -> Iterator[dict[str, str]]:
     yield store
     end = time.monotonic() + 20
     while left := processes_with(f"LAB_STATE={store['LAB_STATE']}"):
-        assert time.monotonic() < end, f"processes are left: {left}"
+        assert time.monotonic() < end, f"still running: {left}"
         time.sleep(0.1)
 
 
 def processes_with(variable: str) -> list[str]:
-    """Return the command lines of the processes that have a variable."""
+    """Return the command lines of the processes with a variable in their environment."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -120,12 +120,13 @@ def processes_with(variable: str) -> list[str]:
 def run(lab: BakedLab, script: str, *arguments: object, **variables: str) -> subprocess.Popen[str]:
     """Start a script in the lab's Python."""
     return subprocess.Popen(
-        [lab.path / ".venv/bin/python", "-c", script, *map(str, arguments)], text=True,
-        env={**os.environ, **variables}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        [lab.path / ".venv/bin/python", "-c", script, *map(str, arguments)], cwd=lab.path,
+        env={**os.environ, **variables}, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT)
 
 
 def finished(process: subprocess.Popen[str]) -> str:
-    """Return what a script printed that must succeed."""
+    """Wait for a script, which must succeed; return its output."""
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     return printed
@@ -137,7 +138,7 @@ def runs(lab: BakedLab, **variables: str) -> list[dict]:
 
 
 def trials_of_searches(lab: BakedLab, **variables: str) -> dict[str, list[dict]]:
-    """Return the runs of trials, by the search they are from."""
+    """Return the runs of trials, by search."""
     searches = defaultdict(list)
     for each in runs(lab, **variables):
         if "trial" in each["tags"]:
@@ -146,12 +147,12 @@ def trials_of_searches(lab: BakedLab, **variables: str) -> dict[str, list[dict]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_sweep_killed_at_any_moment_resumes_to_the_same_finished_trials(
+def test_a_search_killed_at_any_moment_resumes_to_the_same_finished_trials(
     lab: BakedLab, state: dict[str, str], number: int
 ) -> None:
-    finished(run(lab, KILLED, KILLS, 0, int(number), **state))
+    finished(run(lab, KILL_SEARCH, KILLS, 0, int(number), **state))
     parents = [each for each in runs(lab, **state) if each["parent"] is None]
-    assert len(parents) > KILLS / 2, "most were killed when the search had begun"
+    assert len(parents) > KILLS / 2, "most were killed after the search had started"
     searches = trials_of_searches(lab, **state)
     for trials in searches.values():
         assert Counter(each["status"] for each in trials) == {"FINISHED": 30}
@@ -160,10 +161,10 @@ def test_a_sweep_killed_at_any_moment_resumes_to_the_same_finished_trials(
         assert len({each["parent"] for each in trials}) == 1
 
 
-def test_a_killed_worker_loses_no_point_and_doubles_none(
+def test_with_a_killed_worker_every_point_is_tried_exactly_once(
     lab: BakedLab, state: dict[str, str]
 ) -> None:
-    finished(run(lab, WORKERS, REPEATS, **state))
+    finished(run(lab, KILL_WORKER, REPEATS, **state))
     searches = trials_of_searches(lab, **state)
     assert len(searches) == REPEATS
     for trials in searches.values():
@@ -172,13 +173,16 @@ def test_a_killed_worker_loses_no_point_and_doubles_none(
         assert sum("attempts" in each["tags"] for each in trials) == 1
 
 
-def test_a_terminal_shows_one_line_that_changes(lab: BakedLab, state: dict[str, str]) -> None:
+def test_a_terminal_shows_a_progress_bar_that_the_log_leaves_out(
+    lab: BakedLab, state: dict[str, str]
+) -> None:
     ours, theirs = pty.openpty()
     process = subprocess.Popen([lab.path / ".venv/bin/python", "-c", SHARED, "random", "5"],
-                               env={**os.environ, **state}, stdout=theirs, stderr=theirs)
+                               cwd=lab.path, env={**os.environ, **state}, stdout=theirs,
+                               stderr=theirs)
     os.close(theirs)
     shown = b""
-    with contextlib.suppress(OSError):  # how Linux says that nobody writes any more
+    with contextlib.suppress(OSError):  # Linux raises this once nobody writes any more
         while block := os.read(ours, 10_000):
             shown += block
     assert process.wait() == 0, shown.decode()
@@ -190,7 +194,9 @@ def test_a_terminal_shows_one_line_that_changes(lab: BakedLab, state: dict[str, 
     assert "numbers [0, 1, 2, 3, 4]" in log and "5/5" not in log
 
 
-def test_processes_divide_a_list_of_points(lab: BakedLab, state: dict[str, str]) -> None:
+def test_processes_divide_points_that_are_known_beforehand(
+    lab: BakedLab, state: dict[str, str]
+) -> None:
     shown = shared(lab, state, "random", 12)
     assert f"numbers {list(range(12))}" in shown[0] and "numbers" not in shown[1] + shown[2]
     [trials] = trials_of_searches(lab, **state).values()
@@ -206,7 +212,7 @@ def test_processes_divide_a_list_of_points(lab: BakedLab, state: dict[str, str])
 
 def shared(lab: BakedLab, state: dict[str, str], method: str, trials: int, kill: bool = False,
            **more: str) -> list[str]:
-    """Return what three processes printed that share a search; one is killed on request."""
+    """Run a search in three processes, of which one may be killed; return their output."""
     started = [run(lab, SHARED, method, trials, **state, **more, JOB_COMPLETIONS="3",
                    JOB_COMPLETION_INDEX=str(index)) for index in range(3)]
     if kill:
@@ -217,10 +223,10 @@ def shared(lab: BakedLab, state: dict[str, str], method: str, trials: int, kill:
     return [finished(process) for process in started]
 
 
-def test_a_pod_that_takes_the_place_of_a_lost_one_goes_on_with_what_is_missing(
+def test_a_pod_that_replaces_a_lost_one_runs_the_missing_trials(
     lab: BakedLab, state: dict[str, str], tmp_path: Path
 ) -> None:
-    def pod(index: int, place: str) -> subprocess.Popen[str]:  # it has a disk of its own
+    def pod(index: int, place: str) -> subprocess.Popen[str]:  # with its own disk
         folder = tmp_path / "pods" / place
         folder.mkdir(parents=True)
         return run(lab, SHARED, "random", 40, **state | {"LAB_STATE": str(folder)},
@@ -240,7 +246,7 @@ def test_a_pod_that_takes_the_place_of_a_lost_one_goes_on_with_what_is_missing(
     assert [each["tags"]["index"] for each in found if not each["parent"]] == ["0"]
 
 
-def test_processes_share_a_search_that_learns_though_one_is_killed(
+def test_processes_share_an_adaptive_search_though_one_is_killed(
     lab: BakedLab, state: dict[str, str], tmp_path: Path
 ) -> None:
     with postgresql(tmp_path / "postgresql") as storage:
@@ -253,11 +259,12 @@ def test_processes_share_a_search_that_learns_though_one_is_killed(
     assert len({each["tags"]["search_process"] for each in trials}) == 3
 
 
-def test_a_result_of_which_nobody_heard_is_not_found_out_again(
+def test_a_trial_that_was_logged_before_its_process_died_does_not_run_again(
     lab: BakedLab, state: dict[str, str], tmp_path: Path
 ) -> None:
     with postgresql(tmp_path / "postgresql") as storage:
-        first, lost = [run(lab, DIES_UNHEARD + SHARED, "tpe", 12, **state, JOB_COMPLETIONS="2",
+        script = DIES_AFTER_LOGGING + SHARED
+        first, lost = [run(lab, script, "tpe", 12, **state, JOB_COMPLETIONS="2",
                            JOB_COMPLETION_INDEX=str(index), LAB_SEARCH_STORAGE=storage)
                        for index in range(2)]
         assert lost.wait(120) == -signal.SIGKILL

@@ -1,4 +1,4 @@
-"""A training that is killed goes on; one that several processes share is the same as of one."""
+"""Trainings that are killed and resumed, and trainings that several processes share."""
 from __future__ import annotations
 
 import json
@@ -15,9 +15,9 @@ from .conftest import BakedLab, bake
 METRICS = ["loss", "accuracy", "val_loss", "val_accuracy"]
 STATE = ".lab/state/training"
 
-# Writes the history and a sum of the weights to a file of each process: of tensors, of a Dataset,
-# with a last batch that is small, with accumulation, and with parts that two processes cannot share
-# evenly. Another file gets the names of the threads that are left when the process ends.
+# Each process writes the history and a sum of the weights to a file: for tensors and a Dataset,
+# with a small last batch, with accumulation, and with parts that two processes cannot share evenly.
+# To another file it writes the names of the threads that are left when it exits.
 SHARED = """
 import atexit
 import json
@@ -31,12 +31,12 @@ from torch.nn.functional import cross_entropy
 
 folder, name = Path(sys.argv[1]), os.environ.get("RANK", "alone")
 
-def tell_threads():
+def write_threads():
     tasks = Path("/proc/self/task").iterdir()
     names = [(task / "comm").read_text().strip() for task in tasks]
     (folder / f"{name}.threads").write_text(json.dumps(names))
 
-atexit.register(tell_threads)  # before fit registers anything: it is called after that
+atexit.register(write_threads)  # before fit registers anything, so it is called last
 torch.manual_seed(0)
 points, classes = torch.randn(101, 4), torch.randint(3, (101,))
 held = points[:33] + 1, classes[:33]
@@ -53,7 +53,7 @@ for data, accumulate in ((even, 1), (even, 3), (list(zip(*even)), 1)):
     figures.append([*done.history.to_numpy().ravel(), tested["loss"], weights])
 (folder / f"{name}.figures").write_text(json.dumps(figures))
 """
-# The second process meets a bad sample; the run must not end well.
+# The second process finds a bad sample, and the run must not end FINISHED.
 FAILING = """
 from functools import partial
 import os
@@ -114,10 +114,10 @@ def trained(lab: BakedLab, tag: str) -> dict[str, float]:
     return run["metrics"]
 
 
-def test_a_killed_training_goes_on_when_its_tag_is_restarted(lab: BakedLab) -> None:
+def test_a_killed_training_resumes_when_its_build_is_restarted(lab: BakedLab) -> None:
     lab.push("pytorch-example-v1")
     whole = trained(lab, "pytorch-example-v1")
-    assert not list((lab.path / STATE).iterdir()), "a finished training leaves nothing"
+    assert not list((lab.path / STATE).iterdir()), "a finished training leaves no checkpoint"
 
     lab.ok("git tag pytorch-example-v2 && "
            "(git push -q origin pytorch-example-v2 &> /dev/null &)")
@@ -127,13 +127,13 @@ def test_a_killed_training_goes_on_when_its_tag_is_restarted(lab: BakedLab) -> N
     wait_for(lambda: lab.build(2)["status"] not in ("pending", "running"))
     assert lab.build(2)["status"] != "success"
     shown = lab.ok("lab restart 2")
-    assert "goes on after epoch" in shown and "epoch  40" in shown
+    assert "resuming after epoch" in shown and "epoch  40" in shown
     assert trained(lab, "pytorch-example-v2") == whole
     assert not list((lab.path / STATE).iterdir())
 
 
 def processes(command: str, lab: Path) -> list[int]:
-    """Return the processes of this lab whose command line ends so."""
+    """Return the ids of the Python processes of this lab with a word in their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -146,7 +146,7 @@ def processes(command: str, lab: Path) -> list[int]:
     return found
 
 
-def test_two_processes_train_as_one_does(lab: BakedLab, tmp_path: Path) -> None:
+def test_two_processes_give_the_same_training_as_one(lab: BakedLab, tmp_path: Path) -> None:
     script = tmp_path / "shared.py"
     script.write_text(SHARED)
     lab.ok(f"python {script} {tmp_path}")
@@ -159,11 +159,11 @@ def test_two_processes_train_as_one_does(lab: BakedLab, tmp_path: Path) -> None:
     assert len(alone) == 3
     for rank in "01":
         assert read(f"{rank}.figures") == [pytest.approx(one, rel=1e-4) for one in alone]
-        # A thread of the group that lets go of a tensor when Python is gone aborts the process.
+        # A thread of the group that frees a tensor after Python has gone aborts the process.
         assert not [name for name in read(f"{rank}.threads") if "gloo" in name]
 
 
-def test_under_torchrun_there_is_one_run(lab: BakedLab) -> None:
+def test_torchrun_makes_one_run(lab: BakedLab) -> None:
     shown = lab.ok("torchrun --standalone --nproc-per-node=2 "
                    "lab/processes/pytorch_example/main.py epochs=3 channels=4")
     [run] = [run for run in lab.runs() if run["params"].get("epochs") == "3"]
@@ -173,7 +173,7 @@ def test_under_torchrun_there_is_one_run(lab: BakedLab) -> None:
     assert run["parent"] is None and run["name"] == "pytorch_example"
 
 
-def test_a_process_that_fails_fails_the_run(lab: BakedLab, tmp_path: Path) -> None:
+def test_a_failing_process_of_torchrun_fails_the_run(lab: BakedLab, tmp_path: Path) -> None:
     script = tmp_path / "failing.py"
     script.write_text(FAILING)
     done = lab.sh(f"torchrun --standalone --nproc-per-node=2 {script}")
@@ -181,7 +181,7 @@ def test_a_process_that_fails_fails_the_run(lab: BakedLab, tmp_path: Path) -> No
     assert lab.runs(process="failing")[-1]["status"] in ("FAILED", "KILLED")
 
 
-def test_a_search_tries_all_combinations_and_skips_those_that_finished(lab: BakedLab) -> None:
+def test_a_search_tries_all_combinations_and_skips_finished_ones(lab: BakedLab) -> None:
     folder = lab.path / "lab/processes/combined"
     folder.mkdir()
     (folder / "combined.py").write_text(SEARCH)
@@ -191,5 +191,5 @@ def test_a_search_tries_all_combinations_and_skips_those_that_finished(lab: Bake
     assert [run["status"] for run in runs] == ["FINISHED"] * 4  # two searches, two trials
     trials = [run for run in runs if run["parent"]]
     assert len(trials) == 2
-    # Those of the best epoch and, of each epoch, those that were logged on the way.
+    # The metrics of the best epoch, and those that were logged after each epoch.
     assert all(run["metrics"].keys() >= {"best_val_loss", "val_loss"} for run in trials)

@@ -1,4 +1,4 @@
-"""The figures of a search show the numbers that they are given."""
+"""The figures of a search show the numbers they are given."""
 import io
 import sys
 
@@ -23,14 +23,14 @@ TRIALS = pd.DataFrame({"number": [0, 2, 3], "value": [0.5, 0.4, 0.9], "gamma": [
     plot_learning_curves({0: pd.Series({1: 0.5, 2: 0.6}), 1: pd.Series(dtype=float)}, "accuracy"),
     plot_pareto(TRIALS, ["value", "gamma"], [0, 2]),
 ])
-def test_every_function_returns_a_figure_that_can_be_saved(figure):
+def test_every_plot_is_a_figure_that_can_be_saved(figure):
     assert isinstance(figure, Figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png")
     assert picture.getvalue().startswith(b"\x89PNG")
 
 
-def test_the_numbers_drawn_are_the_numbers_given():
+def test_plots_show_the_numbers_they_are_given():
     for direction, best in (("maximize", [0.5, 0.5, 0.9]), ("minimize", [0.5, 0.4, 0.4])):
         lines = plot_search_history(TRIALS, direction).axes[0].lines
         assert [line.get_ydata().tolist() for line in lines] == [[0.5, 0.4, 0.9], best]
@@ -45,7 +45,7 @@ def test_the_numbers_drawn_are_the_numbers_given():
     assert front.get_xdata().tolist() == [0.5, 0.9]
 
 
-def test_no_figure_is_left_open():
+def test_no_figure_stays_open_in_pyplot():
     pyplot = sys.modules.get("matplotlib.pyplot")
     before = pyplot.get_fignums() if pyplot else []
     plot_search_history(TRIALS)
@@ -53,7 +53,7 @@ def test_no_figure_is_left_open():
     assert (pyplot.get_fignums() if pyplot else []) == before
 
 
-def test_the_parameter_that_decides_is_the_important_one():
+def test_the_parameter_that_explains_the_values_is_the_most_important():
     params = pd.DataFrame({"decides": range(100), "kind": ["a", None] * 50,
                            "idle": [1, 2, 2, 1] * 25})
     found = importances(params["decides"] * 2.0 + (params["kind"] == "a") * 40, params)

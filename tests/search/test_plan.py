@@ -4,7 +4,9 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from taglab.search.plan import Plan, SearchError, evolve
+from taglab.search import SearchError
+from taglab.search.evolution import evolve
+from taglab.search.plan import Plan
 
 
 def train(a, b=0, **more):
@@ -26,7 +28,7 @@ def points(*arguments, **more):
     return [plan.params(point) for point in plan.points]
 
 
-def test_a_grid_has_every_point_once_and_the_last_key_goes_fastest():
+def test_a_grid_has_every_point_once_and_the_last_key_varies_fastest():
     assert points({"b": [3, 1], "a": ["x", None, 2.5]}, "grid") == [
         {"b": 3, "a": "x"}, {"b": 3, "a": None}, {"b": 3, "a": 2.5},
         {"b": 1, "a": "x"}, {"b": 1, "a": None}, {"b": 1, "a": 2.5}]
@@ -34,7 +36,7 @@ def test_a_grid_has_every_point_once_and_the_last_key_goes_fastest():
     assert len(points({"a": [1, 1], "b": [1, True, 1.0]}, "grid")) == 6
 
 
-def test_choices_that_optuna_cannot_hold_come_back_as_they_are():
+def test_choices_that_optuna_cannot_store_come_back_unchanged():
     halve, layers = functools.partial(pow, 0.5), [(8, 8), (16,), None]
     found = points({"a": layers, "b": [halve, len]}, "grid")
     assert [each["a"] for each in found[::2]] == layers
@@ -42,25 +44,25 @@ def test_choices_that_optuna_cannot_hold_come_back_as_they_are():
     assert [type(each["a"]) for each in points({"a": [1, True, 1.0]}, "grid")] == [int, bool, float]
 
 
-def test_a_list_is_taken_as_it_is():
+def test_a_list_of_points_is_tried_in_its_order():
     given = [{"a": 1, "b": (2, 3)}, {"a": 1}, {"a": 5, "b": None}]
     assert points(given, "list") == given
 
 
-def test_an_ablation_is_a_base_and_one_trial_without_each_part():
+def test_an_ablation_has_a_base_and_a_point_for_each_part():
     assert points({"a": ["conv1", ["conv1", "conv2"]], "b": ["age"]}, "ablation") == [
         {"a": None, "b": None}, {"a": "conv1", "b": None}, {"a": ["conv1", "conv2"], "b": None},
         {"a": None, "b": "age"}]
 
 
-def test_a_range_holds_both_ends_in_either_order_and_whole_numbers_where_both_are():
+def test_a_range_includes_both_ends_and_is_of_integers_where_both_are():
     drawn = [each["a"] for each in points({"a": (3, -1)}, "random", trials=50)]
     assert sorted(drawn) == [-1, 0, 1, 2, 3], "every point once, though 50 were asked for"
     assert plan_of({"a": (3, -1)}, "tpe").distributions["a"] == IntDistribution(-1, 3)
     assert plan_of({"a": (1, -0.5)}, "tpe").distributions["a"] == FloatDistribution(-0.5, 1)
 
 
-def test_random_points_are_the_same_for_the_same_seed_only():
+def test_random_points_depend_on_the_seed_alone():
     space = {"a": FloatDistribution(1e-4, 1, log=True), "b": ["x", "y"]}
     first, again, other = (points(space, "random", seed=seed) for seed in (1, 1, 2))
     assert first == again != other and len(first) == 30
@@ -68,7 +70,7 @@ def test_random_points_are_the_same_for_the_same_seed_only():
 
 
 @pytest.mark.parametrize("trials", [12, 30])
-def test_evolution_asks_for_populations_and_keeps_to_the_bounds(trials):
+def test_evolution_asks_for_whole_generations_within_the_bounds(trials):
     plan = plan_of({"a": (5.0, -5.0), "b": (9, -3), "c": FloatDistribution(1e-3, 10, log=True),
                     "d": ["x", "y"], "e": FloatDistribution(0, 1, step=0.25)},
                    "evolution", trials=trials)
@@ -78,14 +80,14 @@ def test_evolution_asks_for_populations_and_keeps_to_the_bounds(trials):
         asked.append(generation)
         return [abs(point["a"] - 1) + abs(point["b"]) for point in generation]
 
-    evolve(plan, losses)
+    evolve(plan.distributions, plan.trials, plan.seed, losses)
     assert [len(generation) for generation in asked] == [6] * (trials // 6)
     for point in [point for generation in asked for point in generation]:
         assert -5 <= point["a"] <= 5 and 1e-3 <= point["c"] <= 10 and point["d"] in ("x", "y")
         assert type(point["b"]) is int and -3 <= point["b"] <= 9 and point["e"] * 4 % 1 == 0
     first, again = asked, []
     asked = again
-    evolve(plan, losses)
+    evolve(plan.distributions, plan.trials, plan.seed, losses)
     assert first == again
 
 
@@ -97,7 +99,7 @@ def test_evolution_finds_a_minimum():
         losses.extend(point["a"] ** 2 + point["b"] ** 2 for point in generation)
         return losses[-len(generation):]
 
-    evolve(plan, sphere)
+    evolve(plan.distributions, plan.trials, plan.seed, sphere)
     assert min(losses) < 1e-6 < min(losses[:6])
 
 
@@ -106,7 +108,7 @@ def needs_more(a, c):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (({"a": 1}, "grid"), "a is 1; a list is a choice"),
+    (({"a": 1}, "grid"), "a is 1; use a list for a choice"),
     (({"a": []}, "grid"), r"a is \[\]"),
     (({"a": (1, 2, 3)}, "random"), r"a is \(1, 2, 3\)"),
     (({"a": (True, False)}, "random"), "a is .True, False."),
@@ -115,7 +117,7 @@ def needs_more(a, c):
     (({}, "grid"), "must be a dict of parameters, not empty"),
     (([{"a": 1}], "grid"), "must be a dict of parameters"),
     (({"a": [1]}, "list"), "must be a list of dicts"),
-    (([1], "list"), "1 is no point"),
+    (([1], "list"), "1 is not a point"),
     (([{"a": 1}, {"b": 1}], "list"), r"train\(a, b.* missing a required argument: 'a'"),
     (({"a": [1]}, "gird"), "unknown method 'gird'; known are grid, list"),
     (({"a": [1], "trial": [1]}, "grid"), "'trial', a name that the search uses"),
@@ -124,7 +126,7 @@ def needs_more(a, c):
     (({"a": [1]}, "grid", needs_more), r"needs_more\(a, c\) .* missing a required argument: 'c'"),
     (({"a": [1]}, "asha"), "give train a parameter `trial`"),
 ])
-def test_a_wrong_search_is_refused_with_a_reason(arguments, message):
+def test_a_wrong_space_or_method_is_refused_with_a_reason(arguments, message):
     with pytest.raises(SearchError, match=message):
         plan_of(*arguments)
 

@@ -8,7 +8,7 @@ import pytest
 
 from taglab.testing import environment, run_python, runs_in
 from taglab.search import SearchError
-from taglab.search.runs import Journal, Record
+from taglab.search.journal import Journal, TrialRecord
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def state(own_store):
     return own_store / "state"
 
 
-BROKEN_OFF = """
+INTERRUPTED = """
 import os, sys, time
 from taglab.search import search
 from taglab.tracking import start_run
@@ -33,9 +33,9 @@ with start_run("quick/main.py", {}):
 """
 
 
-def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, state):
+def test_an_interrupted_search_resumes_with_the_missing_trials(own_store, state):
     process = subprocess.Popen(
-        [sys.executable, "-c", BROKEN_OFF], cwd=own_store, stdout=subprocess.DEVNULL,
+        [sys.executable, "-c", INTERRUPTED], cwd=own_store, stdout=subprocess.DEVNULL,
         env=environment(own_store, slow="1", LAB_STATE=str(state)), start_new_session=True)
     attempts = own_store / "attempts"
     while not attempts.exists() or len(attempts.read_text().split()) < 6:
@@ -46,9 +46,9 @@ def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, st
     client, [parent], nested = runs_in(own_store)
     statuses = [run.info.status for run in nested]
     assert parent.info.status == "KILLED" and statuses.count("FINISHED") == 4
-    assert set(statuses) == {"FINISHED", "KILLED"}, "nothing seems to run"
+    assert set(statuses) == {"FINISHED", "KILLED"}, "no run seems to be running"
 
-    done = run_python("-c", BROKEN_OFF, folder=own_store, LAB_STATE=state)
+    done = run_python("-c", INTERRUPTED, folder=own_store, LAB_STATE=state)
     assert "[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0]" in done.stdout, done.stderr
     assert sorted(attempts.read_text().split()[6:]) == ["4", "5", "6", "7"]
     client, parents, nested = runs_in(own_store)
@@ -57,23 +57,23 @@ def test_a_search_that_was_broken_off_goes_on_with_what_is_missing(own_store, st
     assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[-1].info.run_id}
 
 
-def test_the_same_search_twice_at_once_is_refused(own_store, state):
+def test_a_search_that_is_already_running_is_refused(own_store, state):
     holder = Journal(state / "searches" / "a", "one")
-    with pytest.raises(SearchError, match="runs already, .* name of its own"):
+    with pytest.raises(SearchError, match="already running, .* or name this one"):
         Journal(state / "searches" / "a", "one")
     holder.close()
     Journal(state / "searches" / "a", "one").close()
 
 
-def test_a_line_that_was_not_written_to_its_end_is_no_trial(state):
+def test_half_a_line_at_the_end_of_the_journal_is_dropped(state):
     journal = Journal(state, uuid.uuid4().hex)
-    journal.add(Record(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
+    journal.add(TrialRecord(0, {"x": 1}, state="FINISHED", values=[2.0], reports={3: 0.5}))
     journal.close()
     with open(state / "trials.jsonl", "a") as file:
         file.write('{"number": 1, "poi')
     again = Journal(state, uuid.uuid4().hex)
     assert list(again.ended) == [0] and again.ended[0].reports == {3: 0.5}
     assert again.identity == journal.identity
-    again.add(Record(1, {"x": 2}))
+    again.add(TrialRecord(1, {"x": 2}))
     again.close()
     assert list(Journal(state, uuid.uuid4().hex).ended) == [0, 1]

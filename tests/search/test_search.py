@@ -9,9 +9,10 @@ import optuna
 import pandas as pd
 import pytest
 
+import taglab.search.worker
 from taglab.testing import artifacts, runs_in
 from taglab.tracking import start_run
-from taglab.search import SearchError, SearchFailed, search
+from taglab.search import Pruned, SearchError, SearchFailed, search
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +32,7 @@ def by_number(nested):
     return {int(run.data.tags["trial"]): run for run in nested}
 
 
-def test_each_trial_is_a_nested_run_with_all_that_came_out(own_store):
+def test_each_trial_is_a_nested_run_with_its_parameters_metrics_and_log(own_store):
     def train(x, kind):
         print("trying", x)
         os.system("echo from a subprocess")
@@ -59,10 +60,10 @@ def test_each_trial_is_a_nested_run_with_all_that_came_out(own_store):
     assert parent.data.metrics == {"score": 0, "trials_finished": 6, "trials_failed": 0,
                                    "trials_pruned": 0}
     assert artifacts(client, parent) >= {"trials.csv", "history.png", "parallel_coordinates.png"}
-    assert not list((own_store / "state/searches").iterdir()), "the state of a finished search"
+    assert not list((own_store / "state/searches").iterdir()), "a finished search leaves no journal"
 
 
-def test_a_failed_trial_says_why_and_the_search_goes_on(own_store):
+def test_a_failed_trial_keeps_its_traceback_and_the_search_continues(own_store):
     def train(x):
         if x == 1:
             raise ArithmeticError("no root")
@@ -80,7 +81,7 @@ def test_a_failed_trial_says_why_and_the_search_goes_on(own_store):
     assert parent.data.metrics["trials_failed"] == 2
 
 
-def test_a_search_in_which_all_fails_raises_the_first_traceback(own_store):
+def test_a_search_without_a_finished_trial_raises_the_first_traceback(own_store):
     def train(x):
         return [][x]
 
@@ -90,7 +91,7 @@ def test_a_search_in_which_all_fails_raises_the_first_traceback(own_store):
     assert [run.info.status for run in [parent, *nested]] == ["FAILED"] * 3
 
 
-def test_a_worker_that_dies_costs_one_trial_at_most(own_store, monkeypatch):
+def test_the_trial_of_a_worker_that_died_is_tried_once_more(own_store, monkeypatch):
     def train(x):
         print("attempt")
         once = Path(f"died-{x}")
@@ -109,7 +110,7 @@ def test_a_worker_that_dies_costs_one_trial_at_most(own_store, monkeypatch):
     assert text == "attempt\nattempt\n"
 
 
-def test_plain_mlflow_calls_of_a_trial_go_to_its_run(own_store):
+def test_mlflow_calls_in_a_trial_log_to_its_run(own_store):
     def train(x):
         import mlflow
         for step in range(3):
@@ -124,7 +125,7 @@ def test_plain_mlflow_calls_of_a_trial_go_to_its_run(own_store):
 
 
 @pytest.mark.parametrize("method", ["asha", "median", "hyperband"])
-def test_trials_that_fall_behind_are_stopped(own_store, method):
+def test_trials_that_fall_behind_are_pruned(own_store, method):
     def train(quality, trial):
         (trial.folder / "model.txt").write_text(f"{trial.number}")
         for step in range(1, 9):
@@ -148,7 +149,34 @@ def test_trials_that_fall_behind_are_stopped(own_store, method):
     assert "learning_curves.png" in artifacts(client, parent)
 
 
-def test_without_a_pruner_no_report_stops_a_trial(own_store):
+def test_a_training_function_can_catch_pruned(own_store):
+    def train(quality, trial):
+        try:
+            for step in range(1, 9):
+                trial.report(quality * step, step)
+        except Pruned as pruned:
+            (trial.folder / "pruned.txt").write_text(str(pruned))
+            raise
+        return quality * 8
+
+    assert Pruned is taglab.search.worker.Pruned
+    found = searched(train, {"quality": [9, 8, 7, 1, 2, 3]}, method="grid",
+                     pruner=optuna.pruners.MedianPruner(n_startup_trials=2))
+    client, _, nested = runs_in(own_store)
+    pruned = [run for run in nested if "pruned.txt" in artifacts(client, run)]
+    assert pruned and pruned == [run for run in nested if run.info.status == "KILLED"]
+    assert found.trials["state"].eq("KILLED").sum() == len(pruned)
+
+
+def test_a_worker_has_not_imported_mlflow_or_numpy_when_it_is_forked(own_store):
+    def train(x):
+        import sys
+        return int(not {"mlflow", "numpy", "optuna", "pandas"}.isdisjoint(sys.modules))
+
+    assert searched(train, {"x": [1]}, method="grid").best_value == 0
+
+
+def test_without_a_pruner_reports_stop_no_trial(own_store):
     def train(x, trial):
         for step in range(3):
             trial.report(-x, step)
@@ -161,7 +189,7 @@ def test_without_a_pruner_no_report_stops_a_trial(own_store):
 @pytest.mark.parametrize("more", [
     {"method": "tpe"}, {"method": "cmaes"}, {"method": "evolution"},
     {"sampler": optuna.samplers.TPESampler(seed=1, multivariate=False)}])
-def test_an_adaptive_method_runs_its_trials_and_comes_near(own_store, more):
+def test_an_adaptive_method_approaches_the_optimum(own_store, more):
     def train(x, y):
         return (x - 0.3) ** 2 + abs(y - 2)
 
@@ -175,7 +203,7 @@ def test_an_adaptive_method_runs_its_trials_and_comes_near(own_store, more):
     assert found.best_value == found.trials["value"].min()
 
 
-def test_when_all_trials_are_as_good_the_first_is_the_best(own_store):
+def test_of_equally_good_trials_the_first_is_the_best(own_store):
     def train(x, y):
         return 0
 
@@ -183,7 +211,7 @@ def test_when_all_trials_are_as_good_the_first_is_the_best(own_store):
     assert found.best_params == {"x": 1, "y": 1} and found.best_value == 0
 
 
-def test_evolution_has_thirty_trials_at_most_and_survives_failures(own_store):
+def test_evolution_has_thirty_trials_by_default_and_survives_failures(own_store):
     def train(x):
         if x < 0:
             raise ValueError("negative")
@@ -194,7 +222,7 @@ def test_evolution_has_thirty_trials_at_most_and_survives_failures(own_store):
     assert found.best_value == found.trials["value"].max() < 0, "the best of negative values"
 
 
-def test_several_metrics_give_all_trials_that_none_beats(own_store):
+def test_several_metrics_give_the_pareto_front(own_store):
     def train(size):
         return {"accuracy": 1 - 1 / size, "seconds": size if size < 5 else 9}
 
@@ -209,7 +237,7 @@ def test_several_metrics_give_all_trials_that_none_beats(own_store):
                         direction=["maximize", "minimize"]).trials) == 4
 
 
-def test_an_ablation_has_a_base_and_one_trial_without_each_part(own_store):
+def test_an_ablation_runs_a_base_and_a_trial_for_each_part(own_store):
     def train(without=None):
         return {None: 0.9, "conv1": 0.5, "dropout": 0.8}[without]
 
@@ -218,7 +246,7 @@ def test_an_ablation_has_a_base_and_one_trial_without_each_part(own_store):
     assert found.best_params == {"without": None}
 
 
-def test_each_trial_has_numbers_of_its_own_that_do_not_depend_on_the_workers(own_store):
+def test_the_random_numbers_of_a_trial_do_not_depend_on_the_workers(own_store):
     def train(x):
         import random
         return random.random()
@@ -229,7 +257,7 @@ def test_each_trial_has_numbers_of_its_own_that_do_not_depend_on_the_workers(own
     assert drawn[0]["value"].nunique() == 6
 
 
-def test_what_workers_may_use_is_divided_between_them(own_store, monkeypatch):
+def test_workers_share_the_cores(own_store, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def train(x):
@@ -239,7 +267,7 @@ def test_what_workers_may_use_is_divided_between_them(own_store, monkeypatch):
     assert searched(train, {"x": [1, 2]}, method="grid", workers=64).best_value == 1
 
 
-def test_one_run_has_one_search(own_store):
+def test_a_run_can_hold_one_search(own_store):
     def train(x):
         return x
 
@@ -255,13 +283,13 @@ def test_one_run_has_one_search(own_store):
     assert mlflow.active_run() is None
 
 
-def test_what_cannot_be_sent_or_loaded_is_one_clear_error(own_store):
+def test_a_function_that_cannot_be_sent_or_loaded_is_refused_with_a_reason(own_store):
     lock = threading.Lock()
 
     def locked(x):
         return lock.locked()
 
-    with pytest.raises(SearchError, match="locked cannot be sent to worker .* Make lock inside"):
+    with pytest.raises(SearchError, match="locked cannot be sent to worker .* Create lock inside"):
         searched(locked, {"x": [1]}, method="grid")
 
     class Unloadable:
@@ -278,7 +306,7 @@ def test_what_cannot_be_sent_or_loaded_is_one_clear_error(own_store):
     assert {run.info.status for run in runs_in(own_store)[2]} <= {"KILLED"}
 
 
-def test_what_an_earlier_search_finished_is_taken_on_request(own_store):
+def test_skip_finished_takes_over_the_trials_of_an_earlier_search(own_store):
     limit = 2
 
     def train(x):
@@ -293,6 +321,6 @@ def test_what_an_earlier_search_finished_is_taken_on_request(own_store):
     assert sorted(file.name for file in own_store.glob("ran-*")) == ["ran-2-2", "ran-3-2"]
     assert found.trials["value"].tolist()[:2] == [1, 2] and found.best_params == {"x": 2}
     assert len(runs_in(own_store)[2]) == 4
-    limit = 5  # the function is another one when what it holds has changed
+    limit = 5  # a function that holds other data is another function
     searched(train, {"x": [1]}, **given)
     assert (own_store / "ran-1-5").exists()

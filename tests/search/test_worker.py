@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from taglab.search.worker import Pruned, read_result, seed_all, takes_trial
+from taglab.search import Pruned
+from taglab.search.objective import read_result, takes_trial
+from taglab.search.worker import seed_imported_libraries
 
 
-def test_numbers_files_and_figures_each_go_to_their_place(tmp_path, monkeypatch):
+def test_numbers_are_metrics_and_files_and_figures_go_to_the_folder(tmp_path, monkeypatch):
     folder = tmp_path / "trial"
     folder.mkdir()
     monkeypatch.chdir(tmp_path)
@@ -32,7 +34,7 @@ def test_numbers_files_and_figures_each_go_to_their_place(tmp_path, monkeypatch)
     ({"loss": 1}, [], {"loss": 1.0}),
     ({"a": 1, "b": float("nan")}, ["a"], {"a": 1.0, "b": pytest.approx(np.nan, nan_ok=True)}),
 ])
-def test_a_number_or_a_dict_gives_metrics(tmp_path, result, wanted, metrics):
+def test_a_training_function_returns_a_number_or_a_dict(tmp_path, result, wanted, metrics):
     assert read_result(result, wanted, tmp_path) == metrics
 
 
@@ -45,25 +47,25 @@ def test_a_number_or_a_dict_gives_metrics(tmp_path, result, wanted, metrics):
     ({"a": float("inf")}, ["a"], "train returned a=inf"),
     ({"a": 1, "b": "gone/model.bin"}, ["a"], "train returned b='gone/model.bin', but there is no"),
     ({"a": [1, 2]}, ["a"], r"train returned a=\[1, 2\]; return a number"),
-    ({"f1@10": 1}, [], "'f1@10', which MLflow takes for no metric's name"),
+    ({"f1@10": 1}, [], "'f1@10', which MLflow does not accept"),
 ])
-def test_a_wrong_return_names_the_function_and_the_fix(tmp_path, result, wanted, message):
+def test_a_wrong_return_value_names_the_function_and_the_fix(tmp_path, result, wanted, message):
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):
         read_result(result, wanted, tmp_path)
 
 
-def test_the_seed_counts_for_every_generator():
+def test_the_seed_sets_every_imported_generator():
     def draw():
         return random.random(), np.random.random()
 
-    seed_all(5)
+    seed_imported_libraries(5)
     first = draw()
     os.urandom(1)
     assert draw() != first
-    seed_all(5)
+    seed_imported_libraries(5)
     assert draw() == first
 
 
-def test_what_catches_exceptions_lets_the_pruner_stop_a_trial():
+def test_pruned_passes_functions_that_catch_exceptions():
     assert not issubclass(Pruned, Exception)
     assert takes_trial(lambda a, trial: 1) and not takes_trial(lambda a: 1)

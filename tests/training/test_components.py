@@ -3,7 +3,8 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, TensorDataset
 
-from taglab.training.components import UnknownName, combinations, find, make, shapes, train
+from taglab.training.components import (
+    UnknownName, as_function, combinations, import_object, instantiate, shapes, train)
 from taglab.tracking.provenance import config_hash
 
 TRAINING = {"epochs": 20, "device": "cpu", "metrics": {"accuracy": "taglab.training:accuracy"}}
@@ -48,14 +49,14 @@ class Named(Dataset):
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small are fastest on one."""
+    """Networks this small train fastest in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
 
 
-def test_every_combination_trains_and_has_a_hash_of_its_own():
+def test_every_combination_trains_and_has_its_own_hash():
     configurations = combinations(CONFIG)
     assert [(each["model"]["hidden"], each["training"]["optimizer"]["lr"])
             for each in configurations] == [(4, 0.05), (4, 0.3), (8, 0.05), (8, 0.3)]
@@ -67,20 +68,20 @@ def test_every_combination_trains_and_has_a_hash_of_its_own():
         {"a": 2, "b": 1})
 
 
-def test_the_trainer_is_a_name_too():
+def test_a_configuration_can_name_another_trainer():
     [configuration] = combinations({**CONFIG, "model": CONFIG["model"][0],
                                     "training": {"trainer": f"{__name__}:Trained", "speed": 3}})
     assert train(**configuration) == {"best_speed": 3, "best_rows": 90, "best_outputs": 3}
 
 
 class Trained:
-    """A trainer of one's own: all that is asked of it is `best`."""
+    """A custom trainer; all it needs is `best`."""
 
     def __init__(self, model, training, validation, speed: int):
         self.best = {"speed": speed, "rows": len(training), "outputs": model[-1].out_features}
 
 
-def test_shapes_come_from_the_data():
+def test_a_model_gets_its_shapes_from_the_data():
     rows = torch.zeros(9, 1, 8, 8)
     assert shapes((rows, torch.arange(9))) == {"input_shape": (1, 8, 8), "output_shape": (9,)}
     assert shapes((rows, torch.zeros(9, 5)))["output_shape"] == (5,)
@@ -95,21 +96,21 @@ def test_shapes_come_from_the_data():
     ("torch.nn:functional.cross_entropi", "did you mean cross_entropy"),
     ("torch.optim.Adam", "not of the form module:Class"),
 ])
-def test_a_wrong_name_lists_near_misses(name, hint):
+def test_an_unknown_name_is_refused_with_similar_names(name, hint):
     with pytest.raises(UnknownName) as error:
-        find(name)
+        import_object(name)
     assert hint in str(error.value)
 
 
-def test_a_wrong_parameter_lists_near_misses():
+def test_an_unknown_parameter_is_refused_with_similar_names():
     with pytest.raises(UnknownName, match="takes no 'moment'; did you mean momentum"):
-        make({"class": "torch.optim:SGD", "moment": 0.9}, later=True)
+        as_function({"class": "torch.optim:SGD", "moment": 0.9})
     with pytest.raises(UnknownName, match="takes no 'hiden'; did you mean hidden"):
-        make({"class": f"{__name__}:Dense", "hiden": 4})
+        instantiate({"class": f"{__name__}:Dense", "hiden": 4})
 
 
-def test_a_module_that_misses_another_one_says_which(tmp_path, monkeypatch):
+def test_a_module_that_imports_a_missing_one_is_not_called_missing_itself(tmp_path, monkeypatch):
     (tmp_path / "needs_more.py").write_text("import no_such_module\n")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        find("needs_more:Thing")
+        import_object("needs_more:Thing")

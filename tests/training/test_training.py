@@ -22,7 +22,7 @@ from taglab.testing import environment, runs_in
 from taglab.tracking import connect, start_run
 from taglab.training import (
     NotFinite, accuracy, choose_device, evaluate, fit, make_repeatable, predict)
-from taglab.training.report import Report
+from taglab.training.logger import log_epochs
 
 ADAM = partial(torch.optim.Adam, lr=0.01)
 STANDING_STILL = partial(torch.optim.SGD, lr=0.0)
@@ -30,7 +30,7 @@ STANDING_STILL = partial(torch.optim.SGD, lr=0.0)
 
 @pytest.fixture(autouse=True)
 def one_thread():
-    """Networks this small are fastest on one."""
+    """Networks this small train fastest in one thread."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -38,7 +38,7 @@ def one_thread():
 
 
 def blobs(rows: int = 100, seed: int = 0) -> list[torch.Tensor]:
-    """Return points of three classes that lie apart, but not quite."""
+    """Return points of three classes that overlap a little, and their classes."""
     numbers = torch.Generator().manual_seed(seed)
     classes = torch.arange(rows) % 3
     return [torch.randn(rows, 4, generator=numbers) + classes[:, None], classes]
@@ -60,7 +60,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 class Jittered(Dataset):
-    """Samples that the three random generators shake: what an augmentation does."""
+    """Samples with noise from all three random generators, like an augmentation."""
 
     def __len__(self) -> int:
         return 60
@@ -73,7 +73,7 @@ class Jittered(Dataset):
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 50, 1000])
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_means_are_over_samples_whatever_the_batches(batch_size, accumulate):
+def test_means_are_over_samples_for_every_batch_size(batch_size, accumulate):
     model, data = network(), blobs(50)
     row = trained(model, data, data, epochs=1, batch_size=batch_size, accumulate=accumulate,
                   optimizer=STANDING_STILL).best
@@ -82,29 +82,29 @@ def test_means_are_over_samples_whatever_the_batches(batch_size, accumulate):
     assert row == pytest.approx(
         {"loss": exact, "val_loss": exact, "accuracy": hits, "val_accuracy": hits})
     assert row["accuracy"] == hits, "a count is exact"
-    measured = evaluate(model, data, loss=cross_entropy, metrics={"accuracy": accuracy})
-    assert measured == pytest.approx({"loss": exact, "accuracy": hits})
+    evaluated = evaluate(model, data, loss=cross_entropy, metrics={"accuracy": accuracy})
+    assert evaluated == pytest.approx({"loss": exact, "accuracy": hits})
 
 
-def test_accumulated_batches_make_the_step_of_one_large_batch():
+def test_accumulated_batches_give_the_same_step_as_one_large_batch():
     models = [network(), network()]
     for model, size, accumulate in zip(models, (40, 8), (1, 5)):
         trained(model, batch_size=size, accumulate=accumulate, seed=3)  # the last step: 20 of 40
     assert all(map(torch.allclose, *(model.state_dict().values() for model in models)))
 
 
-def test_it_learns_and_ends_with_the_weights_of_the_best_epoch():
+def test_fit_learns_and_leaves_the_weights_of_the_best_epoch():
     model, validation = network(), blobs(50, seed=1)
     done = trained(model, validation=validation, epochs=12, best="val_accuracy", maximize=True,
                    optimizer=partial(torch.optim.Adam, lr=0.3))
     ranked = done.history.sort_values(["val_accuracy", "val_loss"], ascending=[False, True])
-    assert done.best_epoch == ranked.index[0] < 12, "the last epoch is the best: shows nothing"
+    assert done.best_epoch == ranked.index[0] < 12, "else the test shows nothing"
     assert done.best == ranked.iloc[0].to_dict() and done.best["val_accuracy"] > 0.8
     assert evaluate(model, validation, loss=cross_entropy)["loss"] == pytest.approx(
         done.best["val_loss"])
 
 
-def test_the_seed_decides_all():
+def test_the_same_seed_gives_the_same_training():
     def numbers(seed):
         model = network(dropout=0.5)
         return trained(model, seed=seed).history, model
@@ -113,7 +113,7 @@ def test_the_seed_decides_all():
     assert first.equals(again) and same(model, copy) and not first.equals(other)
 
 
-def test_the_random_generators_outside_stay_as_they_were():
+def test_fit_leaves_the_random_generators_as_they_were():
     def drawn():
         return random.random(), np.random.rand(), torch.rand(1)
 
@@ -125,7 +125,7 @@ def test_the_random_generators_outside_stay_as_they_were():
     assert drawn() == expected
 
 
-def test_tensors_data_sets_and_loaders_are_the_same_to_it():
+def test_tensors_datasets_and_loaders_give_the_same_training():
     points, classes = blobs(70)
     whole = TensorDataset(torch.cat([points, points]), torch.cat([classes, classes]))
     kinds = [(points, classes), TensorDataset(points, classes), Subset(whole, range(70)),
@@ -137,7 +137,7 @@ def test_tensors_data_sets_and_loaders_are_the_same_to_it():
     loader = DataLoader(TensorDataset(points, classes), 32, shuffle=True,
                         generator=torch.Generator())
     again = [network(), network()]
-    for model in again:  # its generator went on, the order did not
+    for model in again:  # its generator has moved on, the order is the same
         trained(model, loader)
     assert same(*again) and not same(again[0], models[4])
 
@@ -153,7 +153,7 @@ def test_a_sampler_chooses_the_samples_of_an_epoch():
     assert seen[:12] == [0] * 12
 
 
-def test_a_stop_by_patience_keeps_the_best():
+def test_early_stopping_keeps_the_best_epoch():
     done = trained(network(), optimizer=STANDING_STILL, epochs=50, patience=4)
     assert (done.best_epoch, len(done.history)) == (1, 5)
 
@@ -168,7 +168,7 @@ def test_a_schedule_moves_the_learning_rate(schedule, each, rates):
     assert done.history["learning_rate"].to_list() == pytest.approx(rates)
 
 
-def test_clipping_bounds_the_step():
+def test_clipping_bounds_the_gradient_of_a_step():
     before, model = network(), network()
     trained(model, epochs=1, batch_size=100, clip=0.01, optimizer=partial(torch.optim.SGD, lr=1))
     moved = [a - b for a, b in zip(model.parameters(), before.parameters())]
@@ -177,7 +177,7 @@ def test_clipping_bounds_the_step():
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_16_bits_train_as_well(precision):
+def test_training_in_16_bits_reaches_about_the_same_loss(precision):
     kinds = []
 
     def loss(output, target):
@@ -199,7 +199,7 @@ class Regularised(nn.Module):
         return self.body(points), 0.1 * sum(p.square().sum() for p in self.parameters())
 
 
-def test_a_model_may_return_a_regularisation_too():
+def test_a_model_can_return_a_regularisation_term():
     model, plain = Regularised(), network()
     done = trained(model, epochs=20)
     trained(plain, epochs=20)
@@ -214,7 +214,7 @@ def test_a_model_may_return_a_regularisation_too():
 
 
 @pytest.mark.parametrize("where", ["training", "validation"])
-def test_a_loss_that_is_not_a_number_stops_with_epoch_and_batch(where):
+def test_a_nan_loss_stops_the_training_and_names_epoch_and_batch(where):
     points, classes = blobs(100)
     points[70] = torch.nan
     bad, good = DataLoader(TensorDataset(points, classes), 32), blobs()
@@ -230,20 +230,20 @@ def test_a_loss_that_is_not_a_number_stops_with_epoch_and_batch(where):
     ({"precision": "half"}, "none of auto, float32, bfloat16, float16"),
     ({"schedule_each": "batch"}, "neither 'epoch' nor 'step'"),
     ({"tensorboard": True}, "inside start_run"),
-    ({"train": [torch.zeros(3, 4), torch.zeros(2)]}, "as many rows each"),
+    ({"train": [torch.zeros(3, 4), torch.zeros(2)]}, "same number of rows"),
     ({"train": [torch.zeros(3, 4)]}, "inputs and targets"),
 ])
-def test_what_cannot_be_done_is_one_clear_error(options, message):
+def test_options_that_cannot_be_met_are_refused_with_a_reason(options, message):
     with pytest.raises(ValueError, match=message):
         trained(network(), **options)
 
 
 class Stop(Exception):
-    """Ends a training from outside."""
+    """Interrupts a training."""
 
 
 def stopping(batches: int):
-    """Return a loss that raises when it is asked for the batch of that number."""
+    """Return a loss that raises Stop after so many batches."""
     counter = iter(range(batches))
 
     def loss(output, target):
@@ -260,7 +260,7 @@ OPTIONS = {"epochs": 6, "batch_size": 20, "clip": 1.0, "accumulate": 2, "patienc
 
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
-def test_a_training_that_was_stopped_goes_on_with_the_same_result(
+def test_an_interrupted_training_resumes_with_the_same_result(
         own_store, monkeypatch, precision):
     monkeypatch.setenv("LAB_STATE", str(own_store / "state"))
     options = {**OPTIONS, "precision": precision}
@@ -277,33 +277,33 @@ def test_a_training_that_was_stopped_goes_on_with_the_same_result(
     assert same(model, whole) and done.best_epoch == expected.best_epoch
     points = mlflow.MlflowClient().get_metric_history(run.info.run_id, "loss")
     assert [(point.step, point.value) for point in points] == [*expected.history["loss"].items()]
-    assert "goes on after epoch" in mlflow.artifacts.load_text(
+    assert "resuming after epoch" in mlflow.artifacts.load_text(
         f"runs:/{run.info.run_id}/output.log")
-    assert not list((own_store / "state" / "training").iterdir()), "a finished one starts anew"
+    assert not list((own_store / "state" / "training").iterdir()), "no checkpoint is left"
 
 
 @pytest.mark.parametrize("change", [
     {"seed": 1}, {"train": blobs(seed=9)}, {"model": network(seed=1)},
     {"optimizer": STANDING_STILL}, {"config": {"folds": 2}}])
-def test_only_the_very_same_training_goes_on(own_store, monkeypatch, capfd, change):
+def test_only_the_very_same_training_resumes(own_store, monkeypatch, capfd, change):
     monkeypatch.setenv("LAB_STATE", str(own_store / "state"))
     with contextlib.suppress(Stop), start_run("quick/main.py", {}):
         trained(network(), loss=stopping(13), epochs=6)
     with start_run("quick/main.py", change.pop("config", {})):
         trained(change.pop("model", network()), **{"epochs": 6, **change})
-    assert "goes on" not in capfd.readouterr().out
-    assert len(list((own_store / "state" / "training").iterdir())) == 1, "the other one is kept"
+    assert "resuming" not in capfd.readouterr().out
+    [_] = (own_store / "state" / "training").iterdir()  # of the other training
 
 
 def test_metrics_reach_mlflow_in_batches(own_store):
     connect()
     row = {"loss": 0.1, "val_loss": 0.2, "accuracy": 0.3, "val_accuracy": 0.4}
     with mlflow.start_run() as run:
-        report, started = Report(), time.perf_counter()
-        with report.open(1000, [], events=False):
+        started = time.perf_counter()
+        with log_epochs(1000, []) as logger:
             for epoch in range(1, 1001):
-                report.epoch(epoch, row)
-                report.tick()
+                logger.log(epoch, row)
+                logger.flush_if_due()
         assert time.perf_counter() - started < 2
     client = mlflow.MlflowClient()
     for name, value in row.items():
@@ -327,7 +327,7 @@ with start_run("slow/main.py", {}):
 """
 
 
-def test_metrics_are_there_within_seconds_and_all_of_them_after_sigterm(own_store):
+def test_metrics_arrive_within_seconds_and_completely_after_sigterm(own_store):
     process = subprocess.Popen([sys.executable, "-c", SLOW], cwd=own_store, text=True,
                                env=environment(own_store, LAB_STATE=str(own_store)),
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -345,7 +345,7 @@ def test_metrics_are_there_within_seconds_and_all_of_them_after_sigterm(own_stor
     assert f"epoch {len(points):3}" in printed[-1]
 
 
-def test_events_for_tensorboard_are_stored_with_the_run(own_store):
+def test_tensorboard_events_are_artifacts_of_the_run(own_store):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     connect()
@@ -363,7 +363,7 @@ def test_events_for_tensorboard_are_stored_with_the_run(own_store):
     assert any(file.name.startswith("events") for file in shown.iterdir())
 
 
-def test_far_data_is_copied_once_and_again_when_it_changed(tmp_path):
+def test_remote_data_is_copied_once_and_again_when_it_changed(tmp_path):
     far, cache = tmp_path / "far.csv", tmp_path / "cache"
     far.write_text("one")
     copies = [local_copy(far.as_uri(), cache) for _ in range(2)]
@@ -372,7 +372,7 @@ def test_far_data_is_copied_once_and_again_when_it_changed(tmp_path):
     assert local_copy(far.as_uri(), cache).read_text() == "another"
 
 
-def test_the_device_is_chosen(monkeypatch):
+def test_the_device_is_that_of_the_name_and_the_local_rank(monkeypatch):
     assert choose_device("cpu").type == "cpu" and choose_device("cuda:1").index == 1
     monkeypatch.setenv("LOCAL_RANK", "2")
     assert choose_device("cuda") == torch.device("cuda:2")

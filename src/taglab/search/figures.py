@@ -1,4 +1,4 @@
-"""Figures of a search. They do not go through `matplotlib.pyplot`, so none is left open."""
+"""Figures of a search, made without `matplotlib.pyplot`, so that none stays open."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 
 
 def plot_search_history(trials: pd.DataFrame, direction: str = "maximize") -> Figure:
-    """Draw the value of each trial over its number, and the best value so far.
+    """Plot the value of each trial against its number, and the best value so far.
 
-    `trials` has a column `number` and a column `value`, a row for each finished trial.
+    trials: a row for each finished trial, with the columns `number` and `value`.
+    direction: maximize or minimize.
     """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot()
@@ -20,23 +21,27 @@ def plot_search_history(trials: pd.DataFrame, direction: str = "maximize") -> Fi
     axes.plot(trials["number"], trials["value"], ".", label="trial")
     axes.step(trials["number"], best, where="post", label="best so far")
     axes.set(xlabel="trial", ylabel="value")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     axes.legend()
     return figure
 
 
 def plot_parallel_coordinates(trials: pd.DataFrame, direction: str = "maximize") -> Figure:
-    """Draw each trial as a line through its parameters, coloured by its value, the best on top.
+    """Plot each trial as a line through its parameters, coloured by its value, the best on top.
 
-    `trials` has a column `value` and one for each parameter. What is not a number is drawn in
-    the order of the alphabet.
+    Inselberg (1985), The plane with parallel coordinates.
+
+    trials: a row for each finished trial, with the column `value` and one for each parameter.
+        Values that are not numbers are placed in alphabetical order, numbers that span two orders
+        of magnitude on a logarithmic scale.
+    direction: maximize or minimize.
     """
     trials = trials.sort_values("value", ascending=direction == "maximize", kind="stable")
     names = [name for name in trials.columns if name != "value"]
     figure = Figure(figsize=(2.5 + 1.4 * len(names), 4), layout="constrained")
     axes = figure.add_subplot()
-    heights = np.column_stack([_heights(axes, place, trials[name])
-                               for place, name in enumerate(names)])
+    heights = np.column_stack([_draw_axis(axes, x, trials[name])
+                               for x, name in enumerate(names)])
     lines = LineCollection([np.column_stack([range(len(names)), row]) for row in heights],
                            cmap="viridis", array=trials["value"].to_numpy(float), alpha=0.7)
     axes.add_collection(lines)
@@ -48,10 +53,14 @@ def plot_parallel_coordinates(trials: pd.DataFrame, direction: str = "maximize")
 
 
 def importances(values: pd.Series, params: pd.DataFrame) -> pd.Series:
-    """Return which share of the variance of the values lies between the fifths of each parameter.
+    """Return the share of the variance of `values` that each parameter explains, from 0 to 1.
 
-    Of a parameter that is not a number, between its values. It is the correlation ratio; Optuna's
-    importances tell as much, and take a second to import.
+    This is the correlation ratio between the fifths of a numeric parameter, or between the values
+    of another one. Pearson (1905), On the general theory of skew correlation and non-linear
+    regression. Optuna's importances say much the same but take a second to import.
+
+    values: one for each trial.
+    params: a row for each trial, a column for each parameter.
     """
     shares = {}
     for name, column in params.items():
@@ -63,7 +72,10 @@ def importances(values: pd.Series, params: pd.DataFrame) -> pd.Series:
 
 
 def plot_importances(values: pd.Series, params: pd.DataFrame) -> Figure:
-    """Draw one horizontal bar per parameter, the most important one on top."""
+    """Plot the importance of each parameter as a bar, the most important one on top.
+
+    The arguments are those of `importances`.
+    """
     shares = importances(values, params).sort_values()
     figure = Figure(figsize=(7, 1.2 + 0.35 * len(shares)), layout="constrained")
     axes = figure.add_subplot()
@@ -74,42 +86,52 @@ def plot_importances(values: pd.Series, params: pd.DataFrame) -> Figure:
 
 
 def plot_learning_curves(reports: Mapping[object, pd.Series], label: str = "") -> Figure:
-    """Draw one line for each trial: what it reported, over the step."""
+    """Plot the values that each trial reported against the step.
+
+    reports: by trial, the values with the steps as index.
+    label: of the vertical axis.
+    """
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot()
     for number, report in reports.items():
         axes.plot(report.index, report, marker=".", linewidth=1, label=str(number))
     axes.set(xlabel="step", ylabel=label)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params(axis="x", integer=True)
     return figure
 
 
 def plot_pareto(trials: pd.DataFrame, metrics: Sequence[str], best: Sequence[int]) -> Figure:
-    """Draw each trial by two of its metrics; those whose rows `best` names are marked."""
+    """Plot one metric of the trials against another, and mark the Pareto front.
+
+    trials: a row for each finished trial, with a column for each metric.
+    metrics: the first two are plotted.
+    best: the index labels of the trials on the front.
+    """
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot()
     first, second = metrics[:2]
     axes.plot(trials[first], trials[second], ".", color="tab:grey", label="trial")
     front = trials.loc[list(best)].sort_values(first)
-    axes.plot(front[first], front[second], "o-", color="tab:red", label="not beaten in both")
+    axes.plot(front[first], front[second], "o-", color="tab:red", label="Pareto front")
     axes.set(xlabel=first, ylabel=second)
     axes.legend()
     return figure
 
 
-def _heights(axes: Axes, place: int, values: pd.Series) -> np.ndarray:
-    """Return where values lie between 0 and 1, and write the ends beside their axis."""
-    axes.axvline(place, color="lightgrey", zorder=0)
+def _draw_axis(axes: Axes, x: int, values: pd.Series) -> np.ndarray:
+    """Draw the axis of a parameter at x; return the heights of the values on it, from 0 to 1."""
+    axes.axvline(x, color="lightgrey", zorder=0)
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     codes, known = (values.to_numpy(float), None) if numeric else pd.factorize(
         values.map(str), sort=True)
     low, high = np.nanmin(codes), np.nanmax(codes)
     texts = ({low: f"{low:.3g}", high: f"{high:.3g}"} if known is None else
              dict(enumerate(map(str, known))))
-    if known is None and 0 < 100 * low <= high:  # over orders of magnitude: logarithms
+    if known is None and 0 < 100 * low <= high:
         codes, low, high = np.log(codes), np.log(low), np.log(high)
         texts = {np.log(code): text for code, text in texts.items()}
     spread = high - low or 1
     for code, text in texts.items():
-        axes.text(place + 0.03, (code - low) / spread, text, fontsize=8, va="center")
-    return (codes - low) / spread
+        axes.text(x + 0.03, (code - low) / spread, text, fontsize=8, va="center")
+    heights: np.ndarray = (codes - low) / spread
+    return heights

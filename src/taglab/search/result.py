@@ -1,4 +1,4 @@
-"""What came out of a search."""
+"""The result of a search: what it found, and its summary in the parent run."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,64 +8,87 @@ import optuna
 import pandas as pd
 from matplotlib.figure import Figure
 
-from taglab.search.plan import Plan
-from taglab.search.runs import Record
-from taglab.search.worker import FAILED, FINISHED, PRUNED
 from taglab.search import figures
+from taglab.search.journal import TrialRecord
+from taglab.search.messages import FAILED, FINISHED, PRUNED
+from taglab.search.plan import Plan
 from taglab.tracking.quick_mlflow import mlflow
 
-FEWEST = 10  # finished trials from which something can be said of the parameters
-
-
-class SearchFailed(RuntimeError):
-    """No trial finished."""
+FEWEST = 10  # finished trials from which importances can be estimated
+LONGEST_PARAM = 500  # characters
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """What a search found: of several metrics a list of what no other trial beats in all."""
+    """The best trial of a search; with several metrics, lists with the trials of the Pareto front.
+
+    best_params: the arguments of the training function, by name.
+    best_value: the metric; with several metrics, a list of their values for each trial.
+    best_run_id: the nested run.
+    run_id: the parent run.
+    trials: a row for each trial, with number, state, value (with several metrics, a column for
+        each) and the parameters.
+    """
 
     best_params: Any
     best_value: Any
     best_run_id: Any
-    run_id: str  # of the parent
-    trials: pd.DataFrame  # number, state, value (of several metrics, one column each), parameters
+    run_id: str
+    trials: pd.DataFrame
 
 
-def conclude(plan: Plan, records: list[Record]) -> SearchResult | None:
-    """Log to the active run what was asked and what came out; return it, or None if nothing did."""
-    parent, trials = mlflow.active_run().info.run_id, table(plan, records)
-    study = optuna.create_study(directions=plan.directions)
-    study.add_trials([record.as_trial(plan) for record in records])
-    best = [records[trial.number] for trial in study.best_trials]
-    params = {"method": plan.method, "direction": plan.directions, "metric": plan.metrics,
-              "trials": plan.trials, "workers": plan.workers, "seed": plan.seed}
-    params |= {f"space.{name}": values for name, values in plan.space.items()}
+def log_result(plan: Plan, records: list[TrialRecord], run_id: str) -> SearchResult | None:
+    """Log the options and the result of a search to the active run, `run_id`; return the result.
+
+    Returns None when no trial finished.
+    """
+    best = best_trials(plan, records)
+    single = best[0] if best and len(plan.directions) == 1 else None
+    trials = table(plan, records)
+    log_options(plan, single, run_id)
     counts = Counter(trials["state"])
-    metrics = {f"trials_{word}": counts[state] for word, state in
-               {"finished": FINISHED, "failed": FAILED, "pruned": PRUNED}.items()}
-    if len(plan.directions) == 1 and best:
-        best = best[:1]  # of equals
-        params |= {f"best.{name}": value for name, value in plan.params(best[0].point).items()}
-        metrics |= dict(zip(plan.metrics or best[0].metrics, best[0].values))
-    logged = mlflow.get_run(parent).data.params  # by the process itself, under the same name
-    mlflow.log_params({f"search.{name}": str(value)[:500] for name, value in params.items()
-                       if f"search.{name}" not in logged})
+    metrics = {"trials_finished": float(counts[FINISHED]), "trials_failed": float(counts[FAILED]),
+               "trials_pruned": float(counts[PRUNED])}
+    if single:
+        metrics |= zip(plan.metrics or single.metrics, single.values)
     mlflow.log_metrics(metrics)
     mlflow.log_text(trials.to_csv(index=False), "trials.csv")
     if not best:
         return None
     for name, figure in draw_figures(plan, records, best, trials).items():
         mlflow.log_figure(figure, f"{name}.png")
-    found = [[plan.params(each.point) for each in best], [each.values for each in best],
-             [each.run_id for each in best]]
-    if len(plan.directions) == 1:
-        found = [found[0][0], found[1][0][0], found[2][0]]
-    return SearchResult(*found, parent, trials)
+    if single:
+        return SearchResult(plan.params(single.point), single.values[0], single.run_id, run_id,
+                            trials)
+    return SearchResult([plan.params(each.point) for each in best], [each.values for each in best],
+                        [each.run_id for each in best], run_id, trials)
 
 
-def table(plan: Plan, records: list[Record]) -> pd.DataFrame:
-    """Return a row for each trial."""
+def best_trials(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
+    """Return the best trial, the first of equals; with several metrics, the Pareto front.
+
+    Empty when no trial finished.
+    """
+    study = optuna.create_study(directions=plan.study_directions)
+    study.add_trials([record.to_optuna(plan) for record in records])
+    best = [records[trial.number] for trial in study.best_trials]
+    return best[:1] if len(plan.directions) == 1 else best
+
+
+def log_options(plan: Plan, best: TrialRecord | None, run_id: str) -> None:
+    """Log the options of a search and the best parameters, unless the process logged its own."""
+    params = {"method": plan.method, "direction": plan.directions, "metric": plan.metrics,
+              "trials": plan.trials, "workers": plan.workers, "seed": plan.seed}
+    params |= {f"space.{name}": values for name, values in plan.space.items()}
+    if best:
+        params |= {f"best.{name}": value for name, value in plan.params(best.point).items()}
+    logged = mlflow.get_run(run_id).data.params
+    mlflow.log_params({f"search.{name}": str(value)[:LONGEST_PARAM]
+                       for name, value in params.items() if f"search.{name}" not in logged})
+
+
+def table(plan: Plan, records: list[TrialRecord]) -> pd.DataFrame:
+    """Return a row for each trial: number, state, metrics and parameters."""
     names = plan.metrics if len(plan.metrics) > 1 else ["value"]
     rows = [{"number": each.number, "state": each.state, **dict(zip(names, each.values)),
              **plan.params(each.point)} for each in records]
@@ -73,9 +96,9 @@ def table(plan: Plan, records: list[Record]) -> pd.DataFrame:
 
 
 def draw_figures(
-    plan: Plan, records: list[Record], best: list[Record], trials: pd.DataFrame
+    plan: Plan, records: list[TrialRecord], best: list[TrialRecord], trials: pd.DataFrame
 ) -> dict[str, Figure]:
-    """Return the figures that show a search, by name."""
+    """Return the figures of a search, by name."""
     finished = trials[trials["state"] == FINISHED]
     if len(plan.directions) > 1:
         front = [each.number for each in best]

@@ -1,10 +1,11 @@
-"""`search`: what a process calls."""
+"""`search`: runs many trials of a training function."""
 
 import contextlib
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from taglab.tracking.quick_mlflow import mlflow
@@ -13,17 +14,21 @@ from mlflow.entities import Run
 from mlflow.tracking.context.registry import resolve_tags
 
 from taglab.lab import state_folder
+from taglab.search.errors import SearchError, SearchFailed
+from taglab.search.evolution import evolve
+from taglab.search.journal import Journal
 from taglab.search.launcher import Launcher
-from taglab.search.plan import Plan, SearchError, evolve
-from taglab.search.result import SearchFailed, SearchResult, conclude
-from taglab.search.runs import Journal, Runs
-from taglab.search.shared import Place, Queue, find_place, wait_for_parent
-from taglab.search.worker import FINISHED
+from taglab.search.messages import FINISHED
+from taglab.search.plan import Plan
+from taglab.search.processes import SearchProcess, this_process, wait_for_parent
+from taglab.search.queue import TrialQueue
+from taglab.search.result import SearchResult, log_result
+from taglab.search.runs import TrialRuns
 from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.run import start_run
 from taglab.tracking.signals import interruptible
 
-PAUSE = 2  # seconds between two looks at what other processes have done
+POLL = 2  # seconds between two looks at what other processes have done
 
 
 def search(
@@ -34,97 +39,126 @@ def search(
     sampler: optuna.samplers.BaseSampler | None = None,
     pruner: optuna.pruners.BasePruner | None = None, skip_finished: bool = False,
 ) -> SearchResult:
-    """Call `train` with many points of a space, each in a nested run, and say which was best.
+    """Call `train` at many points of a space, each in a nested run; return the best point.
 
-    train: takes the parameters by their names and returns a number, or a dict of numbers, paths
-        of files and figures, which its run gets. It runs in another process. When it has a
-        parameter `trial`, that has `number`, `folder` (for files) and `report(value, step)`.
-    space: parameters by name: a list is a choice, a pair of numbers a range with both ends,
-        whole when both are; or a distribution of Optuna. For the method list: a list of points.
+    train: takes the parameters as keyword arguments, in another process, and returns a number, or
+        a dict of numbers, figures and paths of files, which are logged to the trial's run. A
+        parameter named `trial` gets a `Trial`, with `number`, `folder` (for files) and
+        `report(value, step)`.
+    space: parameters by name. A list is a choice; a pair of numbers is a range with both ends, of
+        integers where both are; otherwise a distribution of Optuna. For the method list: a list
+        of points.
     method: grid (all combinations of the lists, the last key fastest), list (these points),
         ablation (a base with None for each key, and one trial for each part of its list),
-        random, tpe, cmaes, evolution (generations of 6 points); or random points of which
-        asha, hyperband and median stop those whose reports fall behind.
+        random, tpe, cmaes, evolution (generations of 6 points); or asha, hyperband and median,
+        which prune random points whose reports fall behind.
+    direction: maximize or minimize; a list for several metrics.
     metric: the name of what to optimise, where `train` returns several; a list for several.
-    trials: how many; all points of a grid, a list or an ablation, else 30. Different points:
-        fewer where the space has fewer.
-    workers: processes on this machine; they share its cores.
-    seed: for the points; each trial starts with the seed `seed + number`. By default one that
-        the same commit and the same arguments always get.
-    name: what tells an unfinished search from others, by default the tag and the process. When
-        the same search of the same commit is started again, it goes on with what is missing.
-    sampler, pruner: any of Optuna's, instead of those of a method.
-    skip_finished: do not run what an earlier search has finished, with the same function and the
-        same parameters, but take what came out.
+    trials: how many; by default all points of a grid, a list or an ablation, else 30. Points are
+        different, so there are fewer where the space has fewer.
+    workers: processes on this machine, which share its cores.
+    seed: of the points; each trial starts with the seed `seed + number`. By default one that
+        follows from the arguments.
+    name: tells this search from others that are unfinished; by default the tag and the process.
+        When the same commit starts the same search again, only the missing trials run.
+    sampler, pruner: Optuna's, instead of those of a method.
+    skip_finished: take over the results of trials that an earlier search finished with the same
+        function and the same parameters.
 
-    Several processes may share a search: see `taglab.search.shared`.
+    Several processes can share a search: see `taglab.search.processes`.
+
+    Raises SearchError for a search that cannot be run, SearchFailed when no trial finished.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    known = digest(fingerprint(train), space, method, direction, metric, trials, workers, seed,
-                   sampler, pruner)
+    arguments = digest(fingerprint(train), space, method, direction, metric, trials, workers, seed,
+                       sampler, pruner)
     plan = Plan(train, space, method, direction, metric, trials, workers,
-                int(known[:8], 16) if seed is None else seed, sampler, pruner)
-    place = find_place(plan)
-    with contextlib.nullcontext() if mlflow.active_run() else own_run(), interruptible():
+                int(arguments[:8], 16) if seed is None else seed, sampler, pruner)
+    process = this_process(plan)
+    with _active_run() as own, interruptible():
         tags = resolve_tags()
-        key = digest(known, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
+        key = digest(arguments, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
                      tags.get("config_hash"))
         folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
-        if place.count > 1:
-            folder = folder.with_name(f"{key}-{place.index}")
+        if process.count > 1:
+            folder = folder.with_name(f"{key}-{process.index}")
             identity = f"{key}-{tags.get('job') or tags.get('build', '')}"
         with contextlib.closing(Journal(folder, identity)) as journal:
-            parent = find_parent(journal, place)
-            if parent.info.status != FINISHED:
-                queue = Queue(plan, place, identity)
-                run_trials(plan, journal, parent, place, queue, skip_finished)
-            if place.index:
-                journal.forget()
-                print(f"process {place.index} has no more trials; process 0 goes on")
+            run = _Search(plan, process, journal, own, identity, skip_finished)
+            if process.index:
+                run.follow()
                 raise SystemExit(0)
-            records = [record for _, record in sorted(journal.ended.items())]
-            result = conclude(plan, records)
-            journal.forget()
-            queue.forget()
-            if result:
-                return result
-            raise SearchFailed(f"no trial finished; trial {records[0].number} ended so:\n"
-                               f"{records[0].error}")
+            return run.lead()
 
 
-def own_run() -> contextlib.AbstractContextManager[Any]:
-    """Return a run for a search that is called where none is active."""
-    return start_run(getattr(sys.modules["__main__"], "__file__", "notebook/main.py"), {})
+@dataclass(frozen=True)
+class _Search:
+    """A search in this process.
+
+    own: the run that was active when the search began.
+    identity: of the queue.
+    """
+
+    plan: Plan
+    process: SearchProcess
+    journal: Journal
+    own: Run
+    identity: str
+    skip_finished: bool
+
+    def lead(self) -> SearchResult:
+        """Run the search as process 0, whose run is the parent, and return the result."""
+        if self.own.data.tags.get("search", self.journal.identity) != self.journal.identity:
+            raise SearchError("this run already has a search; open another run for this one:"
+                              " with mlflow.start_run(nested=True):")
+        queue = TrialQueue(self.plan, self.process, self.identity)
+        self._run_trials(self.own, queue)
+        records = [record for _, record in sorted(self.journal.ended.items())]
+        result = log_result(self.plan, records, self.own.info.run_id)
+        self.journal.delete()
+        queue.delete()
+        if result is None:
+            raise SearchFailed(f"no trial finished; trial {records[0].number} ended"
+                               f" {records[0].state}:\n{records[0].error}")
+        return result
+
+    def follow(self) -> None:
+        """Run trials of the search that process 0 leads, until none is left."""
+        parent = wait_for_parent(self.journal.identity, self.own)
+        if parent.info.status != FINISHED:
+            self._run_trials(parent, TrialQueue(self.plan, self.process, self.identity))
+        self.journal.delete()
+        print(f"process {self.process.index} has no more trials; process 0 will log the result")
+
+    def _run_trials(self, parent: Run, queue: TrialQueue) -> None:
+        """Run the trials that have not ended; on an error, leave none that seems to run."""
+        plan, index, several = self.plan, self.process.index, self.process.count > 1
+        runs = TrialRuns(plan, self.journal, parent, index if several else None, self.skip_finished)
+        try:
+            runs.reconcile()
+            with contextlib.closing(Launcher(plan, self.journal, runs, queue)) as launcher:
+                if plan.method != "evolution":
+                    queue.fill(plan.trials, self.journal.ended)
+                if not index:  # other processes wait for this tag before they ask for trials
+                    mlflow.set_tag("search", self.journal.identity)
+                if plan.method == "evolution":
+                    evolve(plan.distributions, plan.trials, plan.seed, launcher.losses)
+                else:
+                    launcher.run()
+                while several and not index and not runs.all_ended():
+                    time.sleep(POLL)
+                    launcher.run()  # runs the trials of processes that died
+        except BaseException:
+            runs.reconcile()
+            raise
 
 
-def find_parent(journal: Journal, place: Place) -> Run:
-    """Return the run in which those of the trials are nested."""
-    active = mlflow.get_run(mlflow.active_run().info.run_id)
-    if active.data.tags.get("search", journal.identity) != journal.identity:
-        raise SearchError("this run has a search already; give this one a run of its own:"
-                          " with mlflow.start_run(nested=True):")
-    return wait_for_parent(journal.identity) if place.index else active
-
-
-def run_trials(
-    plan: Plan, journal: Journal, parent: Run, place: Place, queue: Queue, skip_finished: bool
-) -> None:
-    """Run every trial that has not ended yet; if that fails, no run is left that seems to run."""
-    runs = Runs(plan, journal, parent, place.index if place.count > 1 else None, skip_finished)
-    try:
-        runs.settle()
-        with contextlib.closing(Launcher(plan, journal, runs, queue)) as launcher:
-            if plan.method != "evolution":
-                queue.fill(plan.trials, journal.ended)
-            if not place.index:  # the other processes look for this tag, and ask for trials
-                mlflow.set_tag("search", journal.identity)
-            if plan.method == "evolution":
-                evolve(plan, launcher.losses)
-            else:
-                launcher.run()
-            while place.count > 1 and not place.index and not runs.complete():
-                time.sleep(PAUSE)
-                launcher.run()  # the trials of a process that died wait again
-    except BaseException:
-        runs.settle()
-        raise
+@contextlib.contextmanager
+def _active_run() -> Iterator[Run]:
+    """Yield the active run; where there is none, start one for the search."""
+    if active := mlflow.active_run():
+        yield mlflow.get_run(active.info.run_id)
+    else:
+        main_file = getattr(sys.modules["__main__"], "__file__", "notebook/main.py")
+        with start_run(main_file, {}) as run:
+            yield mlflow.get_run(run.info.run_id)

@@ -1,4 +1,4 @@
-"""A PyTorch training loop for the CPU, one GPU or several; a stopped training resumes."""
+"""A PyTorch training loop for the CPU, one GPU or several, which resumes after it was killed."""
 
 from typing import TYPE_CHECKING
 
@@ -6,16 +6,17 @@ from taglab.lazy import attributes
 
 if TYPE_CHECKING:
     from taglab.training.components import combinations, train
+    from taglab.training.device import choose_device
     from taglab.training.fitting import (
-        Training, accuracy, choose_device, evaluate, fit, make_repeatable, predict)
-    from taglab.training.loop import NotFinite
+        Training, accuracy, evaluate, fit, make_repeatable, predict)
+    from taglab.training.metrics import NotFinite
 
 __all__ = ["NotFinite", "Training", "accuracy", "choose_device", "combinations", "evaluate", "fit",
            "make_repeatable", "predict", "train"]
 
 __getattr__ = attributes(__name__, {
     "components": ["combinations", "train"],
-    "fitting": ["Training", "accuracy", "choose_device", "evaluate", "fit", "make_repeatable",
-                "predict"],
-    "loop": ["NotFinite"],
+    "device": ["choose_device"],
+    "fitting": ["Training", "accuracy", "evaluate", "fit", "make_repeatable", "predict"],
+    "metrics": ["NotFinite"],
 })

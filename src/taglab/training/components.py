@@ -1,4 +1,4 @@
-"""Trainings put together from configuration: data, models and the rest by their names.
+"""Trainings assembled from a configuration that names the data, the model and all other parts.
 
     [dataset]                                [model]
     class = "digits:Digits"                  class = "networks:Dense"
@@ -8,8 +8,8 @@
     [dataset.validation]                     optimizer = {class = "torch.optim:Adam", lr = 0.01}
     part = "validation"                      epochs = 10
 
-Other keys of `training` go to its `trainer`, by default `taglab.training:fit`. Where a table is a
-list of tables (`[[model]]`) each is one choice, and all combinations are tried by
+Other keys of `training` are passed to its `trainer`, by default `taglab.training:fit`. A table can
+be a list of tables (`[[model]]`), each of them a choice; a search tries all combinations:
 
     search(train, combinations(config), method="list", metric="best_val_loss",
            direction="minimize", skip_finished=True)
@@ -28,90 +28,110 @@ import torch
 from torch import nn
 
 from taglab.training.data import as_tensors
-from taglab.training import make_repeatable
+from taglab.training.fitting import make_repeatable
 
 FUNCTIONS = ("loss", "optimizer", "schedule", "sampler")  # of a training
 PARTS = ("train", "validation")
 
 
 class UnknownName(ValueError):
-    """A name in a configuration that is not there; the message lists those that come near."""
+    """A configuration names something that does not exist; the message lists similar names."""
 
 
 def train(
     dataset: Mapping[str, Any], model: Mapping[str, Any], training: Mapping[str, Any]
 ) -> dict[str, float]:
-    """Train what a configuration describes; return the metrics of the best epoch as `best_…`."""
+    """Train what a configuration describes; return the metrics of the best epoch as `best_…`.
+
+    Raises UnknownName for a class, a function or a parameter that does not exist.
+    """
     settings = {"trainer": "taglab.training:fit", **training}
     make_repeatable(settings.get("seed", 0))
     common = {name: value for name, value in dataset.items() if name not in PARTS}
-    parts = [make({**common, **dataset.get(part, {})}) for part in PARTS]
-    network = make(model, **shapes(parts[0]))
+    parts = [instantiate({**common, **dataset.get(part, {})}) for part in PARTS]
+    network = instantiate(model, **shapes(parts[0]))
     for name in {*FUNCTIONS} & {*settings}:
-        settings[name] = make(settings[name], later=True)
+        settings[name] = as_function(settings[name])
     if "metrics" in settings:
-        settings["metrics"] = {name: make(each, later=True)
+        settings["metrics"] = {name: as_function(each)
                                for name, each in settings["metrics"].items()}
-    done = find(settings.pop("trainer"))(network, *parts, **settings)
+    done = import_object(settings.pop("trainer"))(network, *parts, **settings)
     return {f"best_{name}": value for name, value in done.best.items()}
 
 
 def combinations(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return every combination of the tables that are lists; the last one changes fastest."""
+    """Return every combination of the tables that are lists; the last one varies fastest."""
     choices = [value if isinstance(value, list) else [value] for value in config.values()]
     return [dict(zip(config, choice)) for choice in product(*choices)]
 
 
-def make(named: str | Mapping[str, Any], later: bool = False, **offered: Any) -> Any:
-    """Return what a class makes of the other keys of its table and, if it wants them, of `offered`.
+def instantiate(table: str | Mapping[str, Any], **optional: Any) -> Any:
+    """Call the `class` of a table, or one without arguments, with the other keys of the table.
 
-    With `later`, what is no module is a function that still wants its arguments.
+    optional: arguments that are passed only where the class has such parameters.
+
+    Raises UnknownName for a class or a parameter that does not exist.
     """
-    given = {"class": named} if isinstance(named, str) else dict(named)
-    name = given.pop("class")
-    found = find(name)
-    known = inspect.signature(found).parameters
-    every = any(each.kind is each.VAR_KEYWORD for each in known.values())
-    for key in given:
-        if not every and key not in known:
-            raise UnknownName(f"{name} takes no {key!r}{near(key, known)}")
-    given |= {key: value for key, value in offered.items() if every or key in known}
-    is_module = inspect.isclass(found) and issubclass(found, nn.Module)
-    return partial(found, **given) if later and not is_module else found(**given)
+    return _bind(table, optional)()
 
 
-def find(name: str) -> Any:
-    """Return the object that `module:Class` names."""
+def as_function(table: str | Mapping[str, Any]) -> Any:
+    """Return a function with the other keys of its table bound, or a module made from them.
+
+    Raises UnknownName for a function or a parameter that does not exist.
+    """
+    bound = _bind(table, {})
+    is_module = inspect.isclass(bound.func) and issubclass(bound.func, nn.Module)
+    return bound() if is_module else bound
+
+
+def _bind(table: str | Mapping[str, Any], optional: Mapping[str, Any]) -> partial[Any]:
+    arguments = {"class": table} if isinstance(table, str) else dict(table)
+    name = arguments.pop("class")
+    function = import_object(name)
+    known = inspect.signature(function).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in known.values())
+    for key in arguments:
+        if not takes_any and key not in known:
+            raise UnknownName(f"{name} takes no {key!r}{suggestion(key, known)}")
+    arguments |= {key: value for key, value in optional.items() if takes_any or key in known}
+    return partial(function, **arguments)
+
+
+def import_object(name: str) -> Any:
+    """Return the object that `module:Class` names. Raises UnknownName when there is none."""
     module, colon, path = name.partition(":")
     if not colon:
         raise UnknownName(f"{name!r} is not of the form module:Class")
     try:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if not f"{module}.".startswith(f"{error.name}."):
-            raise  # the module is there, and misses another one
-        package, _, last = error.name.rpartition(".")
-        places = importlib.import_module(package).__path__ if package else None
-        known = [each.name for each in pkgutil.iter_modules(places)]
-        raise UnknownName(f"no module {error.name!r} for {name!r}{near(last, known)}") from None
+        missing = error.name or ""
+        if not f"{module}.".startswith(f"{missing}."):
+            raise  # the module exists, and imports one that does not
+        package, _, last = missing.rpartition(".")
+        folders = importlib.import_module(package).__path__ if package else None
+        known = [each.name for each in pkgutil.iter_modules(folders)]
+        raise UnknownName(f"no module {missing!r} for {name!r}{suggestion(last, known)}") from None
     for part in path.split("."):
         if not hasattr(found, part):
-            raise UnknownName(f"{module} has no {path!r}{near(part, dir(found))}")
+            raise UnknownName(f"{module} has no {path!r}{suggestion(part, dir(found))}")
         found = getattr(found, part)
     return found
 
 
-def near(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the names that come near."""
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that suggests similar names, or nothing."""
     found = difflib.get_close_matches(name, list(known), n=3)
     return f"; did you mean {', '.join(found)}?" if found else ""
 
 
 def shapes(data: Any) -> dict[str, Any]:
-    """Return what a model can be made from: the shapes of a sample, and what the data adds.
+    """Return the arguments that a model can take from the data.
 
-    Class numbers want an output of one score a class: as many as the tensor of targets shows,
-    or as the data set's `classes` names.
+    They are `input_shape` and `output_shape`, of one sample and without the batch dimension, and
+    what the method `additional_model_params` of the data adds. Targets that are class numbers need
+    a score for each class: as many as the tensor of targets, or the data's `classes`, shows.
     """
     tensors = as_tensors(data)
     x, y = [tensor[0] for tensor in tensors] if tensors else map(torch.as_tensor, data[0])

@@ -1,10 +1,11 @@
-"""A PyTorch training loop for the CPU, one GPU or several; a training that was stopped goes on.
+"""`fit`, `evaluate` and `predict`: a PyTorch training on the CPU, one GPU or several.
 
 Under `torchrun` (see lab/docs/scaling.md) the same main.py trains in several processes, each with
-its GPU where there are any; several machines take its `--nnodes` and `--rdzv-endpoint`.
-`batch_size` counts the samples of all processes together: a step is the same however many they
-are, and so is the right learning rate. Who raises `batch_size` to keep more GPUs busy usually
-raises the learning rate by the same factor.
+its own GPU where there are GPUs; its options `--nnodes` and `--rdzv-endpoint` add machines.
+`batch_size` counts the samples of all processes together, so a step, and the right learning rate,
+do not depend on their number. A larger `batch_size`, to keep more GPUs busy, usually needs a
+learning rate that is larger by the same factor: Goyal et al. (2017), Accurate, large minibatch
+SGD.
 """
 
 import os
@@ -17,18 +18,22 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from taglab.training.data import (
-    Batches, Data, Sampler, join_torchrun, mixed, own_randomness, processes, rank, seed_all)
-from taglab.training.loop import Checkpoint, Loop, Measure, NotFinite, choose_precision, evaluated
-from taglab.training.report import Report
-
-__all__ = ["NotFinite", "Training", "accuracy", "choose_device", "evaluate", "fit",
-           "make_repeatable", "predict"]
+from taglab.training.checkpoint import Checkpoint
+from taglab.training.data import Batches, Data, Sampler
+from taglab.training.device import choose_device, choose_precision
+from taglab.training.distributed import join_process_group, rank, world_size
+from taglab.training.logger import log_epochs
+from taglab.training.loop import TrainingLoop
+from taglab.training.metrics import MetricFunction, evaluate_batches
+from taglab.training.seeding import combine_seeds, preserve_random_state, seed_generators
 
 
 @dataclass(frozen=True)
 class Training:
-    """What came out: the metrics by epoch, and the epoch whose weights the model has now."""
+    """The history of a training and its best epoch, whose weights the model has.
+
+    history: a row for each epoch, counted from 1, and a column for each metric.
+    """
 
     history: pd.DataFrame
     best_epoch: int
@@ -36,128 +41,132 @@ class Training:
     @property
     def best(self) -> dict[str, float]:
         """The metrics of the best epoch."""
-        return self.history.loc[self.best_epoch].to_dict()
+        metrics: dict[str, float] = self.history.loc[self.best_epoch].to_dict()
+        return metrics
 
 
 def fit(
     model: nn.Module, train: Data, validation: Data, *,
-    loss: Measure,                          # the mean over a batch, as PyTorch's losses give it
-    optimizer: Callable[..., Optimizer],    # given the parameters: partial(Adam, lr=0.001)
+    loss: MetricFunction,                   # the mean over a batch, like PyTorch's losses
+    optimizer: Callable[..., Optimizer],    # called with the parameters: partial(Adam, lr=0.001)
     epochs: int,
     batch_size: int = 32,                   # samples of all processes together
     accumulate: int = 1,                    # batches for each step of the optimizer
-    metrics: Mapping[str, Measure] | None = None,
-    best: str = "val_loss",                 # the number that says which epoch is the best
+    metrics: Mapping[str, MetricFunction] | None = None,
+    best: str = "val_loss",                 # the metric that decides which epoch is the best
     maximize: bool = False,                 # whether more of it is better
     patience: int | None = None,            # stop after so many epochs without a better one
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
-    schedule_each: str = "epoch",           # or "step", for OneCycleLR and the like
+    schedule_each: str = "epoch",           # or "step", for OneCycleLR (Smith & Topin, 2019)
     clip: float | None = None,              # the largest norm of the gradient
     precision: str = "float32",             # bfloat16, float16, or auto: what suits the device
     device: str = "auto",                   # or cuda, mps, cpu, cuda:1, …
     seed: int = 0,                          # of data order, dropout and augmentation
-    sampler: Sampler | None = None,         # given the training data: the indices of an epoch
-    workers: int = 0,                       # processes that read Datasets which are not tensors
-    tensorboard: bool = False,              # write events too; `lab tensorboard` shows them
+    sampler: Sampler | None = None,         # from the training data to the indices of an epoch
+    workers: int = 0,                       # processes that read a Dataset that is not tensors
+    tensorboard: bool = False,              # write events, too; `lab tensorboard` shows them
 ) -> Training:
     """Train `model` and leave it on the device with the weights of its best epoch.
 
-    The active MLflow run gets the metrics of each epoch, `loss` and those of `metrics`, and with
-    `val_` before the name those of the validation part; all are means over samples. Inside
-    `start_run` a training that was killed goes on after its last epoch, with the same result.
+    The active MLflow run gets the metrics of each epoch, `loss` and those in `metrics`, and those
+    of the validation data with the prefix `val_`; all are means over samples. Inside `start_run`
+    a training that was killed resumes after its last checkpoint, with the same result.
+
+    train, validation: tensors (inputs, …, targets) with a row for each sample, a Dataset or a
+        DataLoader.
+
+    Raises ValueError for options that cannot be met, NotFinite when a loss is NaN or infinite.
     """
-    place = choose_device(device)
-    join_torchrun(place)
-    measures = {"loss": loss, **(metrics or {})}
-    check_options(epochs, batch_size, best, measures, schedule_each)
-    report = Report()
-    with own_randomness(place):
-        seed_all(seed, rank())
-        stepper = optimizer(model.to(place).parameters())
-        loop = Loop(model, stepper, schedule and schedule(stepper), schedule_each, measures,
-                    choose_precision(precision, place), place, accumulate, clip)
-        seen = Batches(train, batch_size // processes(), place, True, sampler, workers)
-        unseen = Batches(validation, 4 * batch_size // processes(), place, workers=workers)
+    target = choose_device(device)
+    join_process_group(target)
+    measured = {"loss": loss, **(metrics or {})}
+    check_options(epochs, batch_size, best, measured, schedule_each)
+    with preserve_random_state(target):
+        seed_generators(seed, rank())
+        stepper = optimizer(model.to(target).parameters())
+        loop = TrainingLoop(model, stepper, schedule and schedule(stepper), schedule_each, measured,
+                            choose_precision(precision, target), target, accumulate, clip)
+        seen = Batches(train, batch_size // world_size(), target, True, sampler, workers)
+        unseen = Batches(validation, 4 * batch_size // world_size(), target, workers=workers)
         checkpoint = Checkpoint(
-            loop.state(), next(seen.epoch(seed)), next(unseen.epoch(seed), None), epochs,
+            loop.state_dict(), next(seen.epoch(seed)), next(unseen.epoch(seed), None), epochs,
             batch_size, accumulate, best, maximize, patience, schedule_each, clip, precision, seed)
-        if kept := checkpoint.load():
-            loop.go_back(kept)
-        with report.open(epochs, loop.rows, tensorboard):
-            while (done := len(loop.rows)) < epochs and not (
-                    patience and done - loop.best_epoch >= patience):
-                epoch = done + 1
-                seed_all(seed, rank(), epoch)  # so that no epoch needs what was before it
-                row = loop.train(report.beside(seen.epoch(mixed(seed, epoch))))
-                row |= loop.validate(report.beside(unseen.epoch(0)))
+        if state := checkpoint.load():
+            loop.load_state_dict(state)
+        with log_epochs(epochs, loop.rows, tensorboard) as logger:
+            while not loop.is_over(epochs, patience):
+                epoch = len(loop.rows) + 1
+                # An epoch depends on no earlier one, so that it is the same after resuming.
+                seed_generators(seed, rank(), epoch)
+                row = loop.train(logger.follow(seen.epoch(combine_seeds(seed, epoch))))
+                row |= loop.validate(logger.follow(unseen.epoch(0)))
                 loop.end_epoch(row, best, maximize)
-                report.epoch(epoch, row, model)
-                checkpoint.save_if_due(loop.state)
+                logger.log(epoch, row, model)
+                checkpoint.save_if_due(loop.state_dict)
         model.load_state_dict(loop.best_weights)
-        checkpoint.remove()
-    epochs_done = pd.RangeIndex(1, len(loop.rows) + 1, name="epoch")
-    return Training(pd.DataFrame(loop.rows, index=epochs_done), loop.best_epoch)
+        checkpoint.delete()
+    index = pd.RangeIndex(1, len(loop.rows) + 1, name="epoch")
+    return Training(pd.DataFrame(loop.rows, index=index), loop.best_epoch)
 
 
 def evaluate(
-    model: nn.Module, data: Data, *, loss: Measure, metrics: Mapping[str, Measure] | None = None,
-    batch_size: int = 1024,
+    model: nn.Module, data: Data, *, loss: MetricFunction,
+    metrics: Mapping[str, MetricFunction] | None = None, batch_size: int = 1024,
 ) -> dict[str, float]:
     """Return the means over all samples of the loss and the metrics, on the model's device.
 
     Under torchrun every process has to call it: each takes its share of the samples.
+
+    Raises NotFinite when the loss is NaN or infinite.
     """
     batches = Batches(data, batch_size, next(model.parameters()).device).epoch(0)
-    return evaluated(model, batches, {"loss": loss, **(metrics or {})}, "the evaluation")
+    return evaluate_batches(model, batches, {"loss": loss, **(metrics or {})}, "the evaluation")
 
 
 @torch.no_grad()
 def predict(model: nn.Module, *inputs: Tensor, batch_size: int = 1024) -> Tensor:
-    """Return what the model makes of inputs, on the CPU: a row for each row of theirs."""
+    """Return the model's outputs, on the CPU: a row for each row of the inputs."""
     model.eval()
     device, outputs = next(model.parameters()).device, []
-    for rows in zip(*(tensor.split(batch_size) for tensor in inputs)):
+    for rows in zip(*(torch.split(tensor, batch_size) for tensor in inputs)):
         output = model(*(part.to(device) for part in rows))
         outputs.append((output[0] if isinstance(output, tuple) else output).cpu())
     return torch.cat(outputs)
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Say of each sample whether its highest score is that of its class: a metric for `fit`."""
+    """Return whether the highest score is that of the right class, for each sample.
+
+    output: scores of shape (samples, classes).
+    target: class numbers of shape (samples,).
+    """
     return output.argmax(1) == target
 
 
 def make_repeatable(seed: int, threads: int | None = None) -> None:
-    """Let the same seed give the same numbers; call it before the model is made.
+    """Make the same seed give the same numbers; call it before the model is made.
 
-    With `threads` they are the same on machines with more or fewer cores, too.
+    threads: so many on every machine, as results also depend on the number of cores.
     """
-    seed_all(seed)
+    seed_generators(seed)
     if threads:
         torch.set_num_threads(threads)
-    # What PyTorch has for a CPU is deterministic, and the call takes a second.
+    # PyTorch is deterministic on a CPU, and the call takes a second.
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
 
 
-def choose_device(name: str = "auto") -> torch.device:
-    """Return the device of that name; "auto" is this process's GPU, Apple's, or the CPU."""
-    if name == "auto":
-        name = ("cuda" if torch.cuda.is_available() else
-                "mps" if torch.backends.mps.is_available() else "cpu")
-    return torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if name == "cuda" else name)
-
-
 def check_options(
-    epochs: int, batch_size: int, best: str, measures: Mapping[str, Measure], schedule_each: str
+    epochs: int, batch_size: int, best: str, metrics: Mapping[str, MetricFunction],
+    schedule_each: str
 ) -> None:
-    """Refuse what cannot be done before anything is done."""
-    known = [*measures, *(f"val_{name}" for name in measures)]
+    """Raise ValueError for options that cannot be met."""
+    known = [*metrics, *(f"val_{name}" for name in metrics)]
     if best not in known:
         raise ValueError(f"best={best!r} is not measured; known: {', '.join(known)}")
-    if epochs < 1 or batch_size < 1 or batch_size % processes():
+    if epochs < 1 or batch_size < 1 or batch_size % world_size():
         raise ValueError(f"epochs={epochs} must be 1 or more, batch_size={batch_size} a multiple "
-                         f"of the number of processes, {processes()}")
+                         f"of the number of processes, {world_size()}")
     if schedule_each not in ("epoch", "step"):
         raise ValueError(f"schedule_each={schedule_each!r} is neither 'epoch' nor 'step'")

@@ -1,0 +1,116 @@
+"""The journal of an unfinished search: what its trials tried and how they ended, on disk."""
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from taglab.search.errors import SearchError
+from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome
+from taglab.search.plan import Plan
+from taglab.search.space import Point
+
+STATES = {FINISHED: TrialState.COMPLETE, FAILED: TrialState.FAIL, PRUNED: TrialState.PRUNED}
+
+
+@dataclass
+class TrialRecord:
+    """One trial: what it tries and, once it has ended, its outcome."""
+
+    number: int
+    point: Point
+    run_id: str = ""
+    state: str = "RUNNING"
+    values: list[float] = field(default_factory=list)  # of the metrics to optimise
+    metrics: dict[str, float] = field(default_factory=dict)
+    reports: dict[int, float] = field(default_factory=dict)  # by step
+    error: str = ""  # the traceback
+    attempts: int = 1
+    ended: int = 0  # milliseconds since the epoch
+
+    @classmethod
+    def from_json(cls, line: str | bytes) -> "TrialRecord":
+        """Return the record that a line of JSON holds."""
+        record = cls(**json.loads(line))
+        record.reports = {int(step): value for step, value in record.reports.items()}
+        return record
+
+    def to_json(self, **changes: Any) -> str:
+        """Return the record, with some fields changed, as a line of JSON."""
+        return json.dumps(vars(self) | changes)
+
+    def end(self, outcome: Outcome) -> None:
+        """Take over the outcome of the trial, which has ended now."""
+        self.state, self.values = outcome.state, outcome.values
+        self.metrics, self.error = outcome.metrics, outcome.error
+        self.ended = int(time.time() * 1000)
+
+    def to_optuna(self, plan: Plan) -> FrozenTrial:
+        """Return this trial, which has ended, for Optuna's samplers and pruners."""
+        return optuna.create_trial(
+            state=STATES[self.state], values=self.values if self.state == FINISHED else None,
+            params={name: self.point[name] for name in plan.sampled}, distributions=plan.sampled,
+            intermediate_values=self.reports, user_attrs={"number": self.number})
+
+
+class Journal:
+    """A folder with a line of JSON for each trial that has ended, and the files of each trial.
+
+    It outlives the process, so that a search that was interrupted can resume. A trial has ended
+    once its line is on disk. Only one process at a time can open the folder; SearchError is
+    raised for a second one.
+
+    identity: tells this search from all others, and stays the same when it resumes.
+    """
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SearchError(f"this search is already running, {folder} is in use; wait until it"
+                              f" has ended, or name this one: search(…, name=…)") from None
+        self._file = open(folder / "trials.jsonl", "a+b")
+        self._file.seek(0)
+        # A killed process may have left half a line at the end.
+        lines = [line for line in self._file if line.endswith(b"\n")]
+        self._file.truncate(sum(map(len, lines)))
+        if not lines:
+            lines = [json.dumps(identity).encode()]
+            self._write(lines[0])
+        self.identity: str = json.loads(lines[0])
+        records = map(TrialRecord.from_json, lines[1:])
+        self.ended = {record.number: record for record in records}
+
+    def add(self, record: TrialRecord) -> None:
+        """Record that a trial has ended."""
+        self._write(record.to_json().encode())
+        self.ended[record.number] = record
+
+    def _write(self, line: bytes) -> None:
+        self._file.write(line + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def files(self, number: int) -> Path:
+        """Return the folder of a trial's files, which is removed once its run holds them."""
+        return self.folder / str(number)
+
+    def delete(self) -> None:
+        """Delete the folder of a finished search, so that the same search starts afresh."""
+        (self.folder / "trials.jsonl").unlink()
+        shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Unlock the folder."""
+        self._file.close()
+        os.close(self._lock)

@@ -1,0 +1,94 @@
+"""The search space: lists, ranges and distributions of parameters, and the points in it."""
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    CategoricalDistribution, FloatDistribution, IntDistribution)
+
+from taglab.search.errors import SearchError, check
+from taglab.search.objective import name_of, takes_trial
+
+Point = dict[str, Any]  # as Optuna stores it; see `Choices` in taglab.search.objective
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+RESERVED = ("trial", "number", "state", "value")  # an argument, and columns of the trials table
+
+
+def read_values(name: str, values: Any) -> list[Any] | Distribution:
+    """Return the list of choices, or the distribution, that the space gives for a parameter.
+
+    Raises SearchError unless `values` is a list with something in it, a pair of numbers or a
+    distribution of Optuna.
+    """
+    if isinstance(values, tuple) and len(values) == 2 and all(
+            isinstance(end, Real) and not isinstance(end, bool) for end in values):
+        whole = all(isinstance(end, Integral) for end in values)
+        return (IntDistribution if whole else FloatDistribution)(min(values), max(values))
+    if isinstance(values, CategoricalDistribution):
+        return list(values.choices)
+    if isinstance(values, (FloatDistribution, IntDistribution)):
+        return values
+    if isinstance(values, list) and values:
+        return values
+    raise SearchError(f"{name} is {values!r:.80}; use a list for a choice, a pair (low, high) of"
+                      f" numbers for a range, or an Optuna distribution")
+
+
+def grid(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return all combinations of the choices; the last parameter varies fastest."""
+    axes: dict[str, Iterable[Any]] = {}
+    for name, given in space.items():
+        values = read_values(name, given)
+        if isinstance(values, IntDistribution) and not values.log:
+            axes[name] = range(values.low, values.high + 1, values.step)
+        elif isinstance(values, list):
+            axes[name] = values
+        else:
+            raise SearchError(f"{name} is a range, and a grid needs a list of values:"
+                              f" list(numpy.linspace(low, high, 5))")
+    return [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
+
+
+def ablation(space: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a base with None for every parameter, then one point for each part of its list."""
+    base = dict.fromkeys(space)
+    return [base, *(base | {name: part} for name, parts in space.items() for part in parts)]
+
+
+def random_points(
+    distributions: Mapping[str, Distribution], trials: int, seed: int
+) -> list[Point]:
+    """Return so many different random points; fewer where the space does not have as many.
+
+    Random search: Bergstra & Bengio (2012), Random search for hyper-parameter optimization.
+    """
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
+    points: dict[tuple[Any, ...], Point] = {}
+    for _ in range(trials + 1000):  # enough draws to find the last points of a small space
+        if len(points) < trials:
+            point = study.ask({**distributions}).params
+            points.setdefault(tuple(point.values()), point)
+    return list(points.values())
+
+
+def is_storable(values: list[Any]) -> bool:
+    """Return whether Optuna can store these choices and tell them apart."""
+    plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in values)
+    return plain and len(set(values)) == len(values)
+
+
+def check_parameters(train: Callable[..., Any], names: Iterable[str]) -> None:
+    """Raise SearchError unless a function can be called with parameters of these names."""
+    for name in names:
+        check(name not in RESERVED, f"the space has a parameter {name!r}, a name that the search"
+              f" uses; rename it")
+    signature = inspect.signature(train)
+    try:
+        signature.bind(**dict.fromkeys([*names, *["trial"] * takes_trial(train)]))
+    except TypeError as error:
+        raise SearchError(f"{name_of(train)}{signature} cannot be called with"
+                          f" {', '.join(names)}: {error}") from None

@@ -27,7 +27,7 @@ class Api:
     """
 
     def __init__(self, namespace: str) -> None:
-        from kubernetes import client, config  # type: ignore[import-untyped]  # has no types
+        from kubernetes import client, config
 
         config.load_incluster_config()
         self.namespace = namespace
@@ -68,7 +68,7 @@ class Api:
 
         Starts `seconds` ago, or at the beginning. Raises ClusterError when the log breaks off.
         """
-        from kubernetes.client import ApiException  # type: ignore[import-untyped]  # has no types
+        from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         try:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import fsspec  # type: ignore[import-untyped]  # has no types
+import fsspec
 
 
 def local_copy(url: str, folder: str | Path = "~/.cache/taglab/data") -> Path:

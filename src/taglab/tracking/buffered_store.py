@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
-from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]  # has no types
+from google.protobuf.json_format import ParseDict
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos import service_pb2 as rest

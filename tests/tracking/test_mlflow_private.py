@@ -51,7 +51,7 @@ TABLE = {
         f"{SERVICE}.utils._get_rest_store"},
     "tracking/run.py": {"mlflow.ActiveRun.__exit__", RUN_CONTEXT},
     "tracking/store.py": {"mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore"},
-    "training/": {RUN_CONTEXT, "mlflow.utils.file_utils.local_file_uri_to_path"},
+    "training/": {"mlflow.utils.file_utils.local_file_uri_to_path"},
 }
 # Where the attributes are, and the parameters that the library relies on; None: not a function.
 SIGNATURES = {

@@ -41,7 +41,6 @@ SERVICE = "mlflow.tracking._tracking_service"
 # The modules of the library, or folders of them, and the names that each uses: imports, attributes
 # that begin with an underscore, and variables of the environment.
 TABLE = {
-    "search/": {"mlflow.tracking.context.registry.resolve_tags"},
     "tracking/buffered_store.py": {
         "mlflow.protos.service_pb2", REST_STORE, "_call_endpoint", f"{SERVICE}.utils",
         f"{SERVICE}.client.TrackingServiceClient", "_get_rest_store", "_tracking_store_registry",
@@ -49,7 +48,8 @@ TABLE = {
     "tracking/outbox.py": {
         "mlflow.protos.service_pb2", REST_STORE, "_call_endpoint",
         f"{SERVICE}.utils._get_rest_store"},
-    "tracking/run.py": {"mlflow.ActiveRun.__exit__", RUN_CONTEXT},
+    "tracking/context.py": {RUN_CONTEXT, "mlflow.tracking.context.registry.resolve_tags"},
+    "tracking/run.py": {"mlflow.ActiveRun.__exit__"},
     "tracking/store.py": {"mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore"},
     "training/": {"mlflow.utils.file_utils.local_file_uri_to_path"},
 }

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 from taglab.tracking.quick_mlflow import mlflow
 from mlflow.entities import Run
-from mlflow.tracking.context.registry import resolve_tags
 
 from taglab.search.errors import SearchError
 from taglab.search.messages import FINISHED
 from taglab.search.plan import Plan
+from taglab.tracking.context import process_tags
 from taglab.tracking.summary import PARENT
 
 PATIENCE = 600.0  # seconds that a process waits for process 0
@@ -60,7 +60,7 @@ def wait_for_parent(identity: str, own: Run, seconds: float = PATIENCE) -> Run:
     Raises SearchError when there is no such run after so many seconds.
     """
     client, statuses = mlflow.MlflowClient(), {"RUNNING"}
-    if "job" in resolve_tags():
+    if "job" in process_tags():
         statuses.add(FINISHED)
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from taglab.tracking.quick_mlflow import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
-from mlflow.tracking.context.registry import resolve_tags
 
 from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import FINISHED, PRUNED, Outcome
 from taglab.search.plan import Plan
+from taglab.tracking.context import new_run_tags
 from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.signals import uninterrupted
 from taglab.tracking.summary import PARENT, find_runs
@@ -32,7 +32,7 @@ class TrialRuns:
         self._experiment, self._parent = parent.info.experiment_id, parent.info.run_id
         self._name = self._client.get_experiment(self._experiment).name
         self._shared, self._function = process is not None, fingerprint(plan.train)
-        self._tags = resolve_tags() | {"search": journal.identity, PARENT: self._parent}
+        self._tags = new_run_tags() | {"search": journal.identity, PARENT: self._parent}
         self._all = self._own = f"tags.search = '{journal.identity}' and tags.trial != ''"
         if self._shared:
             self._tags["search_process"] = str(process)

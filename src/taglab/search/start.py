@@ -11,7 +11,6 @@ from typing import Any
 from taglab.tracking.quick_mlflow import mlflow
 import optuna
 from mlflow.entities import Run
-from mlflow.tracking.context.registry import resolve_tags
 
 from taglab.lab import state_folder
 from taglab.search.errors import SearchError, SearchFailed
@@ -24,6 +23,7 @@ from taglab.search.processes import SearchProcess, this_process, wait_for_parent
 from taglab.search.queue import TrialQueue
 from taglab.search.result import SearchResult, log_result
 from taglab.search.runs import TrialRuns
+from taglab.tracking.context import new_run_tags
 from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.run import start_run
 from taglab.tracking.signals import interruptible
@@ -76,7 +76,7 @@ def search(
                 int(arguments[:8], 16) if seed is None else seed, sampler, pruner)
     process = this_process(plan)
     with _active_run() as own, interruptible():
-        tags = resolve_tags()
+        tags = new_run_tags()
         key = digest(arguments, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
                      tags.get("config_hash"))
         folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex

@@ -1,11 +1,10 @@
 """`start_run`: one MLflow run of a process, with what is known about it.
 
 This module uses what MLflow does not document, checked with MLflow 3.17.2: it replaces
-`ActiveRun.__exit__`, and passes tags in MLFLOW_RUN_CONTEXT.
+`ActiveRun.__exit__`.
 """
 
 import contextlib
-import json
 import logging
 import os
 import sys
@@ -21,12 +20,11 @@ from taglab.config import flatten
 from taglab.lab import lab_root, state_folder
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
+from taglab.tracking.context import set_variable, tagged_runs
 from taglab.tracking.provenance import run_tags, uncommitted_patch, versions
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
-
-RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"  # tags for every new run, as JSON
 
 
 @contextlib.contextmanager
@@ -64,7 +62,7 @@ def _recorded(
     lab: Path, uri: str, name: str, config: Mapping[str, Any], tags: Mapping[str, str]
 ) -> Iterator[mlflow.ActiveRun]:
     """Run the body as a run in the store at `uri`."""
-    with (tempfile.TemporaryDirectory() as folder, _buffered(uri), _tags_of_every_run(tags),
+    with (tempfile.TemporaryDirectory() as folder, _buffered(uri), tagged_runs(tags),
           _statuses(), interruptible() as ignore_signals):
         run = mlflow.start_run(run_name=name, **run_of_pod(tags))
         log, status = Path(folder, "output.log"), FAILED
@@ -102,7 +100,7 @@ def _unrecorded(tags: Mapping[str, str]) -> Iterator[mlflow.ActiveRun]:
     """Discard what the body logs and prints: of torchrun's processes only the first records."""
     os.environ["MLFLOW_ALLOW_FILE_STORE"] = "true"
     with (tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere,
-          contextlib.redirect_stdout(nowhere), _tags_of_every_run(tags)):
+          contextlib.redirect_stdout(nowhere), tagged_runs(tags)):
         logging.disable(logging.WARNING)
         mlflow.set_tracking_uri(Path(folder, "store").as_uri())
         with mlflow.start_run() as run:
@@ -140,25 +138,6 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
             mlflow.end_run(status)
         else:  # the body ended it
             mlflow.MlflowClient().set_terminated(run_id, status)
-
-
-def _tags_of_every_run(tags: Mapping[str, str]) -> contextlib.AbstractContextManager[None]:
-    """Have MLflow put `tags` on each run that starts in the body, nested ones included."""
-    known = json.loads(os.environ.get(RUN_CONTEXT, "{}"))
-    return set_variable(RUN_CONTEXT, json.dumps({**known, **tags}))
-
-
-@contextlib.contextmanager
-def set_variable(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for the body and its child processes."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        os.environ.pop(name, None)
-        if before is not None:
-            os.environ[name] = before
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import torch
 
 from taglab.lab import lab_root, state_folder
 from taglab.tracking.provenance import uncommitted_patch
-from taglab.tracking.run import RUN_CONTEXT
+from taglab.tracking.context import process_tags
 from taglab.training.distributed import all_gather, rank
 
 SHARE = 20  # writing takes at most one part in so many of the time
@@ -29,7 +29,7 @@ class Checkpoint:
     """
 
     def __init__(self, *identity: Any) -> None:
-        tags = json.loads(os.environ.get(RUN_CONTEXT, "{}"))
+        tags = process_tags()
         self._files: Any = None
         self._path, self._next_save = "", 0.0
         if "process" in tags and not rank():

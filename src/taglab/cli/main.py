@@ -8,6 +8,7 @@ import click
 
 from taglab.cli.output import FAILED, WRONG_USAGE
 from taglab.cli import builds, project, results
+from taglab.cli.migrate import migrate
 from taglab.engines.drone.documents import FileError
 from taglab.errors import LabError
 from taglab.runner.receive import receive
@@ -44,5 +45,5 @@ for _command in (
         builds.status, builds.list_builds, builds.logs, builds.launch, builds.restart,
         builds.cancel, results.ui, results.goals, results.tensorboard, results.replay,
         project.init, project.new, project.add, project.lint, project.image, project.connect,
-        project.envs):
+        project.envs, migrate):
     commands.add_command(_command)

@@ -17,6 +17,7 @@ import click
 from taglab.cli.old_imports import (
     Names, defined_names, rewrite_notebook, rewrite_python, rewrite_text)
 from taglab.errors import LabError
+from taglab.hashes import edited_files
 from taglab.lab import LIBRARY
 from taglab.runner.git import git
 from taglab.runner.remote import REPOSITORY, make_remote
@@ -24,6 +25,7 @@ from taglab.runner.settings import FILE as SETTINGS
 
 _DELIVERED = Path(__file__).with_name("delivered_before_0_2.txt")
 _OLD_RUNNER, _OLD_SETTINGS = "runtimes/local/", "runtimes/local/machine.toml"
+_NEW_SETTINGS = "runner/machine.toml"  # the library's
 _TEXTS = (".toml", ".yml", ".yaml", ".md", ".sh", ".cfg", ".ini", ".flake8", "Makefile",
           "Dockerfile")
 # Files of the template that an owner seldom edits; their old versions test the machinery.
@@ -48,14 +50,13 @@ def test_the_newest_run_meets_the_goal(goal):
 class Migration:
     """What is done to a lab. Paths are relative to it, with slashes."""
 
-    changed: dict[str, tuple[str, str]] = field(default_factory=dict)  # old and new text
+    changed: dict[str, tuple[str, str]] = field(default_factory=dict)  # old text and new one
     removed: list[str] = field(default_factory=list)
-    moved: dict[str, str] = field(default_factory=dict)  # to where
     renews_hook: bool = False
     left: list[str] = field(default_factory=list)  # to a person
 
     def __bool__(self) -> bool:
-        return bool(self.changed or self.removed or self.moved or self.renews_hook)
+        return bool(self.changed or self.removed or self.renews_hook)
 
 
 @click.command("migrate")
@@ -71,7 +72,7 @@ def migrate(lab: Path, yes: bool) -> None:
         click.echo("Nothing was changed. To do this, type: python3 vendor/taglab migrate --yes")
     elif yes or click.confirm("Do this?"):
         carry_out(lab, found)
-        undo = "".join(f" && rm {new}" for new in found.moved.values())
+        undo = f" && rm {SETTINGS}" if SETTINGS.as_posix() in found.changed else ""
         click.echo("Done. To undo it, type: git checkout ." + undo + "\nTo keep it, type: "
                    "python3 vendor/taglab init && git add -A && git commit -m 'Move to taglab 0.2'")
 
@@ -85,27 +86,40 @@ def plan(lab: Path) -> Migration:
         raise LabError("something is not committed, so this could not be undone. Type: "
                        "git add -A && git commit -m 'Before the migration'")
     blobs = {path: blob for mode, blob, path in _tracked(lab) if mode.startswith("100")}
-    delivered = {path: versions for path, *versions in map(
+    versions = {path: known for path, *known in map(
         str.split, _DELIVERED.read_text(encoding="utf-8").splitlines()) if path != "#"}
-    known = {path for path, blob in blobs.items() if blob[:12] in delivered.get(path, ())}
-    found = Migration(removed=sorted(known - REPLACED.keys()))
-    for path in sorted(delivered.keys() & blobs.keys() - known - REPLACED.keys()):
-        if path == _OLD_SETTINGS and not (lab / SETTINGS).exists():
-            found.moved[path] = SETTINGS.as_posix()
-        else:
-            found.left.append(f"{path}: was changed here, so it stays. Keep what is yours of it "
-                              "in a file of your own, then remove it")
-    texts = dict(_texts(lab, blobs.keys() - found.removed - {_OLD_SETTINGS}))
+    unchanged = {path for path, blob in blobs.items() if blob[:12] in versions.get(path, ())}
+    hook = lab / REPOSITORY / "hooks" / "post-receive"
+    found = Migration(
+        removed=sorted(unchanged - REPLACED.keys()),
+        renews_hook=hook.exists() and LIBRARY.name not in hook.read_text(encoding="utf-8"))
+    edited = sorted(versions.keys() & blobs.keys() - unchanged - REPLACED.keys())
+    found.left += [f"{path}: was changed here, so it stays. Keep what is yours of it in a file of "
+                   "your own, then remove it" for path in edited if path != _OLD_SETTINGS]
+    _plan_settings(lab, _OLD_SETTINGS in edited, found)
+    texts = dict(_texts(lab, blobs.keys() - found.removed))
     names = Names(library_names(lab), own_names(texts))
     for path, old in sorted(texts.items()):
-        is_old = path in known and path in REPLACED
-        new, notes = (REPLACED[path], []) if is_old else rewritten(path, old, names)
+        is_replaced = path in unchanged and path in REPLACED
+        new, notes = (REPLACED[path], []) if is_replaced else rewritten(path, old, names)
         found.left += [f"{path}, {note}" for note in notes]
         if new != old:
             found.changed[path] = old, new
-    hook = lab / REPOSITORY / "hooks" / "post-receive"
-    found.renews_hook = hook.exists() and LIBRARY.name not in hook.read_text(encoding="utf-8")
     return found
+
+
+def _plan_settings(lab: Path, is_edited: bool, found: Migration) -> None:
+    """Plan what becomes of edited settings; `cruft update` may have taken them to the library."""
+    edited = edited_files(lab / LIBRARY) or []
+    if edited:
+        found.left.append(f"{LIBRARY}: not as it was delivered are {', '.join(edited)}. Bake a lab "
+                          "beside this one and copy the folder from there")
+    if (lab / SETTINGS).exists():
+        found.left += [f"{_OLD_SETTINGS}: {SETTINGS} is read instead"] if is_edited else []
+    elif is_edited or _NEW_SETTINGS in edited:
+        source = lab / _OLD_SETTINGS if is_edited else lab / LIBRARY / _NEW_SETTINGS
+        found.changed[SETTINGS.as_posix()] = "", source.read_text(encoding="utf-8")
+        found.removed += [_OLD_SETTINGS] if is_edited else []
 
 
 def _tracked(lab: Path) -> Iterator[tuple[str, str, str]]:
@@ -155,7 +169,7 @@ def rewritten(path: str, text: str, names: Names) -> tuple[str, list[str]]:
     notes: list[str] = []
     try:
         if path.endswith(".py"):
-            package = _module(PurePosixPath(path.removeprefix("lab/")).parent)
+            package = ".".join(PurePosixPath(path.removeprefix("lab/")).parent.parts)
             text, notes = rewrite_python(text, package, names)
         elif path.endswith(".ipynb"):
             return rewrite_notebook(text, names)
@@ -193,9 +207,8 @@ def described(found: Migration) -> str:
     """Return what is to be done as a person reads it: diffs, lists, and what is left to them."""
     parts = [_diff(path, old, new) for path, (old, new) in found.changed.items()]
     if found.removed:
-        parts.append("Removed, being as the template delivered them:\n"
+        parts.append("Removed, for vendor/taglab has it:\n"
                      + "".join(f"  {path}\n" for path in found.removed))
-    parts += [f"Moved: {old} to {new}\n" for old, new in found.moved.items()]
     if found.renews_hook:
         parts.append(f"Renewed: the hook of {REPOSITORY}, which runs what is pushed\n")
     if not found:
@@ -215,12 +228,9 @@ def carry_out(lab: Path, found: Migration) -> None:
     """Do it. What cannot be lost is written first, and files are removed last."""
     for path, (_, new) in found.changed.items():
         (lab / path).write_bytes(new.encode())
-    for old, new in found.moved.items():
-        (lab / old).rename(lab / new)
     for path in found.removed:
         (lab / path).unlink()
-    for folder in sorted({(lab / path).parent for path in (*found.removed, *found.moved)},
-                         key=lambda folder: len(folder.parts), reverse=True):
+    for folder in sorted({(lab / path).parent for path in found.removed}, reverse=True):
         shutil.rmtree(folder / "__pycache__", ignore_errors=True)
         if not any(folder.iterdir()):
             folder.rmdir()

@@ -65,7 +65,9 @@ class Names:
             return new
         found = [module for module, names in self.taglab.items() if name in names]
         near = [module for module in found if new and _package(module) == _package(new)] or found
-        return min(near, key=len) if len(set(map(_package, near))) == 1 else None
+        if len(set(map(_package, near))) == 1:
+            return min(near, key=len)
+        return None if new else old
 
 
 def _package(module: str) -> str:
@@ -147,8 +149,10 @@ def _edits(text: str, package: str, names: Names) -> tuple[list[Edit], list[str]
     edits: list[Edit] = []
     notes: list[tuple[int, str]] = []
     modules: dict[str, str] = {}  # what local names of modules stand for
+    plain: list[range] = []  # statements `import lib.…`
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
+            plain.append(range(*source.span(node)))
             modules |= {alias.asname or "lib": alias.name if alias.asname else "lib"
                         for alias in node.names if alias.name.startswith("lib.")}
         elif isinstance(node, ast.ImportFrom):
@@ -169,15 +173,15 @@ def _edits(text: str, package: str, names: Names) -> tuple[list[Edit], list[str]
             if old != "lib" and home != (names.module(old) or old):
                 notes.append((node.lineno, _moved(f"{home}.{node.attr}") if home else
                               _gone(old, node.attr)))
-    imports = [(start, end) for start, end, _ in edits]
+    done = [range(start, end) for start, end, _ in edits]
     for found in _DOTTED.finditer(text):
-        is_code = found.start() in source.libs
-        if not any(start <= found.start() < end for start, end in imports) and (
-                not is_code or "lib" in modules):
+        place, is_code = found.start(), found.start() in source.libs
+        is_module = "lib" in modules or any(place in span for span in plain)
+        if (is_module or not is_code) and not any(place in span for span in done):
             new, note = _renamed(found[0], names)
             edits.append((*found.span(), new))
             if is_code and note:
-                notes.append((source.line(found.start()), note))
+                notes.append((source.line(place), note))
     return edits, [f"line {number}: {note}" for number, note in sorted(notes)]
 
 

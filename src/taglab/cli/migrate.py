@@ -28,7 +28,8 @@ _OLD_RUNNER, _OLD_SETTINGS = "runtimes/local/", "runtimes/local/machine.toml"
 _NEW_SETTINGS = "runner/machine.toml"  # the library's
 _TEXTS = (".toml", ".yml", ".yaml", ".md", ".sh", ".cfg", ".ini", ".flake8", "Makefile",
           "Dockerfile")
-# Files of the template that an owner seldom edits; their old versions test the machinery.
+# Files of the template whose old versions use the machinery: what they become where nobody changed
+# them.
 REPLACED = {
     "conftest.py": 'pytest_plugins = ["taglab.testing"]  # the fixture own_store\n',
     "goals/test_goals.py": '''\

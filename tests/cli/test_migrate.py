@@ -113,6 +113,13 @@ def test_a_module_that_its_owner_changed_stays_theirs() -> None:
     assert rewrite_python(text, "", names)[0] == text.replace("lib.search", "taglab.search")
 
 
+def test_a_name_of_two_packages_is_taken_from_that_of_its_old_module_or_left() -> None:
+    modules = {"taglab.goals.judge": {"main"}, "taglab.tracking.ui": {"main", "serve"},
+               "taglab.search.worker": {"serve"}}
+    assert Names(modules, {}).home("lib.tracking", "main") == "taglab.tracking.ui"
+    assert Names(modules, {}).home("lib.config", "serve") is None
+
+
 MOVED = [("lib.tracking", "start_run", "taglab.tracking"),
          ("lib.tracking", "Interrupted", "taglab.tracking.signals"),
          ("lib.viz", "plot_scores", "lib.viz"), ("lib.viz", "plot_pareto", "taglab.search.figures"),

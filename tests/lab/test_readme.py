@@ -38,7 +38,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     special = {
         "see results, compare runs": lambda *_: None,  # `lab ui` above, and the notebook's test
         "change a parameter for good": change_a_parameter,
-        "use a colleague's clone": use_a_clone,
+        "run experiments in a colleague's clone": use_a_clone,
         "stop a build": stop_a_build,
         "move to a team's server": move_to_a_server,
         "run the tests": run_some_tests,

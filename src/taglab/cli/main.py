@@ -8,13 +8,15 @@ import click
 
 from taglab import __version__
 from taglab.cli import builds, project, results
+from taglab.cli.migrate import migrate
 from taglab.cli.output import FAILED, WRONG_USAGE
 from taglab.engines.drone.documents import FileError
 from taglab.errors import LabError
 from taglab.runner.receive import receive
 
 INTERRUPTED = 130  # what a shell reports after Ctrl-C
-SECTIONS = {"Builds": builds.COMMANDS, "Results": results.COMMANDS, "Project": project.COMMANDS}
+SECTIONS = {"Builds": builds.COMMANDS, "Results": results.COMMANDS,
+            "Project": (*project.COMMANDS, migrate)}
 
 
 class Sections(click.Group):

@@ -2,18 +2,17 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from taglab.testing import environment, run_python
 from nbclient import NotebookClient
+from taglab.testing import environment
 
 NOTEBOOKS = sorted(Path(__file__).parent.glob("*.ipynb"))
-SVM = Path(__file__).parents[1] / "processes" / "svm_search" / "main.py"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
 def test_a_notebook_runs_from_top_to_bottom_and_is_stored_without_output(
-        own_store, monkeypatch, path):
-    assert run_python(SVM, "default.trials=2", folder=own_store).returncode == 0
-    monkeypatch.setenv("PYTHONPATH", environment(own_store)["PYTHONPATH"])
+        svm_search_store, monkeypatch, path):
+    for name, value in environment(svm_search_store).items():
+        monkeypatch.setenv(name, value)
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -1,14 +1,10 @@
-from pathlib import Path
-
 import mlflow
 import numpy as np
 import pytest
-from taglab.testing import artifacts, run_python, runs_in, store_in
+from taglab.testing import artifacts, runs_in, store_in
 
 from .svm import (
     cross_validate, load_digits, make_classifier, parameter_set, search_space, split)
-
-MAIN = Path(__file__).with_name("main.py")
 
 
 def test_a_grid_has_the_values_and_all_else_a_range_between_them():
@@ -41,11 +37,8 @@ def test_cross_validation_gives_the_same_number_for_the_same_seed_only():
     assert first != other
 
 
-def test_the_process_logs_a_run_per_trial_and_tests_the_best(own_store):
-    done = run_python(MAIN, "parameters=tutorial", "workers=2", "tutorial.gamma=[0.001, 0.1]",
-                      folder=own_store, LAB_STATE=own_store / "state")
-    assert done.returncode == 0, done.stderr
-    client, [parent], nested = runs_in(own_store)
+def test_the_process_logs_a_run_per_trial_and_tests_the_best(svm_search_store):
+    client, [parent], nested = runs_in(svm_search_store)
     assert [(run.info.run_name, run.info.status) for run in nested] == [
         ("0 gamma=0.001 C=1", "FINISHED"), ("1 gamma=0.1 C=1", "FINISHED")]
     good, bad = (run.data.metrics["validation_accuracy"] for run in nested)
@@ -54,7 +47,7 @@ def test_the_process_logs_a_run_per_trial_and_tests_the_best(own_store):
     assert {"sample_images.png", "trials.csv", "history.png", "confusion_matrix.png"} <= artifacts(
         client, parent)
 
-    mlflow.set_tracking_uri(store_in(own_store))
+    mlflow.set_tracking_uri(store_in(svm_search_store))
     [model] = client.search_logged_models([parent.info.experiment_id])
     _, X_test, _, y_test = split(*load_digits(), test_size=0.25, seed=0)
     accuracy = (mlflow.sklearn.load_model(model.model_uri).predict(X_test) == y_test).mean()

@@ -21,6 +21,7 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
     from taglab.errors import LabError
     from taglab.lab import LIBRARY, NoLab, find_lab
     from taglab.runner.environment import ensure_environment
+    from taglab.runner.remote import renew_remote
     from taglab.runner.state import check_state
 
     lab = find_lab(sys.argv[0]) or find_lab(os.getcwd())
@@ -32,6 +33,7 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
         os.execv(sys.executable, [sys.executable, *words])
     try:
         check_state(lab)
+        renew_remote(lab)
         if sys.argv[1:] == ["init"]:
             from taglab.cli.init import init
             return init(lab)

@@ -111,6 +111,16 @@ def test_what_a_newer_release_has_written_is_left_alone(lab: Lab) -> None:
     assert not (lab.path / ".lab" / "builds").exists()
 
 
+def test_the_first_command_renews_the_hook_of_an_older_release(lab: Lab) -> None:
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    hook = lab.path / ".lab/origin.git/hooks/post-receive"
+    hook.write_text("#!/bin/sh\nexec python3 ../../runtimes/local receive\n")
+    (lab.path / FILE).unlink()
+    assert "runs" not in lab.push_tag("exp-1")
+    assert lab.lab("status").returncode == 0
+    assert "[a] runs" in lab.push_tag("exp-2") and (lab.path / FILE).exists()
+
+
 @pytest.mark.parametrize("layout", ["vendor/taglab", "runtimes/local"])
 def test_the_hook_finds_the_runner_of_either_layout(
         make_lab: Callable[[], Lab], layout: str, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from taglab.runner.git import GitError, git
-from taglab.runner.state import mark_state
+from taglab.runner.state import VERSION, mark_state, state_version
 
 REPOSITORY = Path(".lab", "origin.git")
 _HOOK = """\
@@ -39,6 +39,12 @@ def make_remote(lab: Path) -> str:
     hook.chmod(0o755)
     mark_state(lab)
     return _add_remote(lab)
+
+
+def renew_remote(lab: Path) -> None:
+    """Bring a local remote that an older release made up to this one: its hook knew that one."""
+    if state_version(lab) < VERSION and (lab / REPOSITORY / "HEAD").exists():
+        make_remote(lab)
 
 
 def local_remote(lab: Path) -> str | None:

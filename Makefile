@@ -21,7 +21,7 @@ $(LAB): | $(VENV)/cookiecutter
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
 
 test: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --durations 10 tests
+	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10 tests
 
 # Style, types, and which way imports may point.
 check: $(VENV)/ready
@@ -33,7 +33,7 @@ test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster
 
 benchmarks: $(VENV)/ready
-	for name in bake push overhead runner search training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	for name in bake push bytecode overhead runner search training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 # What the demo needs.
 $(VENV)/cookiecutter: requirements.txt

@@ -17,6 +17,20 @@ LAB = "{{cookiecutter.project_slug}}"
 Bake = Callable[..., Path]
 
 
+# Groups of tests that take long: first, so that no worker begins one when the others are done.
+LONG_GROUPS = ["pythons", "readme", "image", "pytorch", "none"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long groups of tests first."""
+    def place(item: pytest.Item) -> int:
+        marker = item.get_closest_marker("xdist_group")
+        group = marker.args[0] if marker else ""
+        return LONG_GROUPS.index(group) if group in LONG_GROUPS else len(LONG_GROUPS)
+
+    items.sort(key=place)
+
+
 def pytest_configure() -> None:
     """Let programs that tests start receive SIGINT, which a shell's background jobs ignore."""
     signal.signal(signal.SIGINT, signal.default_int_handler)

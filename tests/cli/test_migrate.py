@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -294,6 +295,8 @@ def test_an_old_lab_works_with_the_library_afterwards(lab_with_library: Lab) -> 
     commit(lab)
     assert lab.run(sys.executable, "-m", "flake8").stdout == ""
     for process in (lab.path / "lab" / "processes").iterdir():
+        if process.name == "pytorch_example" and not importlib.util.find_spec("torch"):
+            continue
         path = os.pathsep.join(map(str, (process, lab.path / "lab", lab.path / "vendor")))
         done = lab.run(sys.executable, "-c", "import main", PYTHONPATH=path)
         assert done.returncode == 0, done.stdout

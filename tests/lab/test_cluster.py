@@ -131,7 +131,7 @@ def test_a_pod_finds_the_library_in_its_clone(lab: BakedLab, tmp_path: Path) -> 
     values = {
         "PYTHONPATH": pipeline["environment"]["PYTHONPATH"].replace("/drone/src", str(workspace)),
         "DRONE_REMOTE_URL": f"file://{lab.path}/.lab/origin.git", "DRONE_WORKSPACE": str(workspace),
-        "DRONE_COMMIT_REF": "refs/tags/run-examples-v1", "DRONE_TAG": "run-examples-v1",
+        "DRONE_COMMIT_REF": "refs/tags/run-examples-v1", "DRONE_TAG": "wide-v1",
         "DRONE_COMMIT_SHA": lab.ok("git rev-parse run-examples-v1^{commit}").strip()}
     variables = [{"name": name, "value": value} for name, value in values.items()]
     step = jobs.Step("pipelines", "drone-abc", "123", "10.0.0.7", "runner:1", variables,
@@ -147,4 +147,4 @@ def test_a_pod_finds_the_library_in_its_clone(lab: BakedLab, tmp_path: Path) -> 
            MLFLOW_TRACKING_URI=f"sqlite:///{lab.path}/mlflow.db")
     runs = lab.runs(job="wide")
     assert len(runs) == 5 and {run["status"] for run in runs} == {"FINISHED"}
-    assert {run["tags"]["tag"] for run in runs} == {"run-examples-v1"}
+    assert {run["tags"]["tag"] for run in runs} == {"wide-v1"}

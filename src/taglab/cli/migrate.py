@@ -64,7 +64,7 @@ class Migration:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def migrate(lab: Path, yes: bool) -> None:
-    """Move a lab from before 0.2 to vendor/taglab; shows everything first."""
+    """Move a lab from before 0.2 to vendor/taglab."""
     found = plan(lab)
     click.echo(described(found))
     if not found:

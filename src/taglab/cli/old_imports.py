@@ -28,9 +28,10 @@ MODULES = {
     "lib.training": "taglab.training",
     "lib.training_data": "taglab.training.data",
     "lib.training_loop": "taglab.training.loop",
-    "lib.training_report": "taglab.training.report",
+    "lib.training_report": "taglab.training.logger",
+    "lib.patient_store": "taglab.tracking.buffered_store",
     **{f"lib.{name}": f"taglab.tracking.{name}" for name in (
-        "capture", "command", "outbox", "patient_store", "provenance", "signals", "store",
+        "capture", "command", "outbox", "provenance", "signals", "store",
         "summary", "ui")},
 }
 _FIGURES = "lib.viz"  # stays, but gave its figures of searches away

@@ -37,7 +37,7 @@ def test_cross_validation_gives_the_same_number_for_the_same_seed_only():
     assert first != other
 
 
-def test_the_process_logs_a_run_per_trial_and_tests_the_best(svm_search_store):
+def test_the_process_logs_a_run_per_trial_and_tests_the_best(svm_search_store, monkeypatch):
     client, [parent], nested = runs_in(svm_search_store)
     assert [(run.info.run_name, run.info.status) for run in nested] == [
         ("0 gamma=0.001 C=1", "FINISHED"), ("1 gamma=0.1 C=1", "FINISHED")]
@@ -47,6 +47,7 @@ def test_the_process_logs_a_run_per_trial_and_tests_the_best(svm_search_store):
     assert {"sample_images.png", "trials.csv", "history.png", "confusion_matrix.png"} <= artifacts(
         client, parent)
 
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store_in(svm_search_store))  # for this test alone
     mlflow.set_tracking_uri(store_in(svm_search_store))
     [model] = client.search_logged_models([parent.info.experiment_id])
     _, X_test, _, y_test = split(*load_digits(), test_size=0.25, seed=0)

@@ -53,6 +53,7 @@ def test_the_wheel_holds_the_package_and_its_data(installed: Path) -> None:
                if file.is_file() and "__pycache__" not in file.parts}
     assert all((package / name).exists() for name in sources)
     assert {"py.typed", "LICENSE"} <= {file.name for file in package.iterdir()}
+    assert (package / "LICENSE").read_text() == (TEMPLATE / "LICENSE").read_text()
 
 
 def test_the_commit_s_library_comes_first_on_the_path_of_a_step(

@@ -4,6 +4,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,3 +138,13 @@ def test_a_template_without_its_link_is_refused_in_one_sentence(
     sentences = [line for line in done.stdout.splitlines() if "symbolic link" in line]
     assert len(sentences) == 1 and "git clone -c core.symlinks=true" in sentences[0]
     assert set(labs.rglob("*")) == before
+
+
+def test_the_lab_s_own_tools_leave_the_library_out(bake: Bake) -> None:
+    lab = bake()
+    (lab / "vendor" / "taglab" / "test_x.py").write_text("import os;x=1\ndef test(): assert 0\n")
+    assert subprocess.run([sys.executable, "-m", "flake8"], cwd=lab).returncode == 0
+    project = tomllib.loads((lab / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    assert project["pytest"]["ini_options"]["testpaths"] == ["lab", "goals"]
+    assert project["coverage"]["run"]["source"] == ["lab"]
+    assert "vendor/" in project["mypy"]["exclude"] and project["pyright"]["ignore"] == ["vendor"]

@@ -19,7 +19,7 @@ type: kubernetes
 name: wide-search
 service_account_name: wide-jobs
 environment:
-  PYTHONPATH: /drone/src/lab
+  PYTHONPATH: /drone/src/lab:/drone/src/vendor
   MLFLOW_TRACKING_URI: http://tracking-server:5000
   MLFLOW_EXPERIMENT_NAME: wide-drone
 steps:

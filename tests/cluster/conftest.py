@@ -168,7 +168,8 @@ class Server:
             "DRONE_REMOTE_URL": f"git://{self.address}/lab.git", "DRONE_TAG": TAG,
             "DRONE_COMMIT_REF": f"refs/tags/{TAG}", "DRONE_COMMIT_SHA": self.commit,
             "DRONE_WORKSPACE": "/drone/src", "DRONE_BUILD_NUMBER": "7",
-            "PYTHONPATH": "/drone/src/lab:/drone/src/vendor", "PYTHONUNBUFFERED": "1", "LAB_STATE": "/tmp/state",
+            "PYTHONPATH": "/drone/src/lab:/drone/src/vendor", "PYTHONUNBUFFERED": "1",
+            "LAB_STATE": "/tmp/state",
             "MLFLOW_TRACKING_URI": f"http://{self.address}:5000"}
 
     def start_step(self, process: str, script: str = "exec python $MAIN", **more: str) -> str:

@@ -21,7 +21,7 @@ $(LAB): | $(VENV)/cookiecutter
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"
 
 test: check
-	$(VENV)/bin/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --durations 10 tests
+	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 tests
 
 # Style, types, and which way imports may point.
 check: $(VENV)/ready

@@ -14,6 +14,8 @@ NEWEST = ("3.14", "3.13", "3.12")
 # All that needs neither a baked lab nor PyTorch, which has other wheels for each machine.
 TESTS = ("engines", "runner", "cli", "tracking", "goals", "cluster", "search", "test_config.py",
          "test_properties.py")
+# What takes minutes and is the same for every Python: kills at any moment, labs from before 0.2.
+LEFT_OUT = ("runner/test_robustness.py", "cli/test_migrate.py")
 
 
 def uv(*arguments: object, version: str = "") -> subprocess.CompletedProcess[str]:
@@ -54,7 +56,8 @@ def test_the_packages_own_tests_pass_on_the_newest_python(tmp_path: Path) -> Non
         assert done.returncode == 0, done.stdout
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-         *(f"tests/{name}" for name in TESTS)], cwd=TEMPLATE, text=True,
+         *(f"--ignore=tests/{name}" for name in LEFT_OUT), *(f"tests/{name}" for name in TESTS)],
+        cwd=TEMPLATE, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0, done.stdout[-5000:]
     print(f"Python {version}: {done.stdout.splitlines()[-1]}")

@@ -21,7 +21,7 @@ def svm_search_store(tmp_path_factory: pytest.TempPathFactory, empty_store: Path
 
     folder = tmp_path_factory.mktemp("svm_search")
     shutil.copy(empty_store, folder)
-    done = run_python(SVM_SEARCH, "parameters=tutorial", "workers=1",
+    done = run_python(SVM_SEARCH, "parameters=tutorial", "workers=2",
                       "tutorial.gamma=[0.001, 0.1]", folder=folder, LAB_STATE=folder / "state")
     assert done.returncode == 0, done.stderr
     return folder

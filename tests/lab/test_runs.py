@@ -12,7 +12,7 @@ import pytest
 
 from tests.runner.conftest import wait_for
 
-from .conftest import ONE_KIND, BakedLab
+from .conftest import BakedLab
 
 REACHED = {"sklearn_example": 0.95, "pytorch_example": 0.98, "svm_search": 0.98}
 NESTED = {"sklearn_example": 7, "pytorch_example": 0, "svm_search": 20}
@@ -110,7 +110,6 @@ def test_goals_judge_the_newest_runs(lab: BakedLab) -> None:
     assert missed.returncode == 1 and "MISSED" in missed.stdout and "less than" in missed.stdout
 
 
-@ONE_KIND
 def test_a_new_process_is_green_at_once(lab: BakedLab) -> None:
     lab.ok("lab new predict_price")
     lab.ok("python -m flake8 && python -m pytest -q lab/processes/predict_price")

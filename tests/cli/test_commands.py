@@ -16,10 +16,11 @@ ENSURE = """\
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from taglab.runner.environment import ensure_environment, EnvironmentFailure
+from taglab.errors import LabError
+from taglab.runner.environment import ensure_environment
 try:
     print(ensure_environment(Path(sys.argv[2]), print))
-except EnvironmentFailure as error:
+except LabError as error:
     sys.exit(str(error))
 """
 
@@ -49,7 +50,7 @@ def test_a_failed_install_says_why_and_leaves_no_environment(tmp_path: Path) -> 
 
 
 def test_the_hash_depends_on_packages_and_not_on_comments(tmp_path: Path) -> None:
-    from taglab.runner.environment import requirements_hash
+    from taglab.runner.requirements import requirements_hash
     (tmp_path / "requirements.txt").write_text("a==1  # why\n\nb==2\n-r more.txt\n")
     (tmp_path / "more.txt").write_text("c==3\n")
     before = requirements_hash(tmp_path)

@@ -88,7 +88,7 @@ def resolve(
         pins = [f"{package['metadata']['name']}=={package['metadata']['version']}"
                 for package in found]
     if done.returncode:
-        raise LabError(f"no version of {' '.join(names)} fits requirements.txt:\n"
+        raise LabError(f"there is no version of {' '.join(names)} that fits requirements.txt:\n"
                        f"{done.stderr.strip()}")
     known = {_project(line) for line in read_requirements(requirements)}
     return sorted(pin for pin in pins if _project(pin) not in known)

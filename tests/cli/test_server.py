@@ -68,7 +68,7 @@ def address() -> Iterator[str]:
 
 
 def hash_of(lab: Lab) -> str:
-    from taglab.runner.environment import requirements_hash
+    from taglab.runner.requirements import requirements_hash
     return requirements_hash(lab.path)
 
 

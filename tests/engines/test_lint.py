@@ -15,7 +15,7 @@ from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
 from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.lint import RULES, Finding, lint
 from taglab.engines.drone.source import Source
-from taglab.runner.environment import requirements_hash
+from taglab.runner.requirements import requirements_hash
 from tests.conftest import Bake
 from tests.runner.conftest import PIPELINE
 

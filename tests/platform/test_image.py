@@ -21,7 +21,7 @@ from taglab.engines.drone.decide import pipeline_to_run
 from taglab.engines.drone.script import ENTRYPOINT, step_script
 from taglab.engines.drone.variables import (
     Commit, Repository, Stage, drone_variables, step_variables)
-from taglab.runner.environment import requirements_lock
+from taglab.runner.requirements import read_requirements
 from taglab.runner.secrets import look_up_secrets
 
 from .engine import BASE, Engine, docker_engine
@@ -162,7 +162,7 @@ def runs(engine: Engine, clone: str, step: Step,
 
 def requirements(lab: BakedLab) -> list[str]:
     """Return what requirements.txt names, as installed_packages() does."""
-    return normalised(requirements_lock(lab.path / "requirements.txt"))
+    return normalised("\n".join(read_requirements(lab.path / "requirements.txt")))
 
 
 def installed_packages(engine: Engine, image: str) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from taglab.engines.drone.source import Source
 from taglab.engines.drone.step_warnings import uses_python
 from taglab.errors import LabError
-from taglab.runner.environment import requirements_hash
+from taglab.runner.requirements import requirements_hash
 
 _NAME = re.compile(r"[a-z0-9][\w./:-]*")
 _VERSION = r"(?::\w[\w.-]*)?(?:@sha256:[0-9a-f]+)?"

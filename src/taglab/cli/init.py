@@ -7,7 +7,8 @@ import sys
 import venv
 from pathlib import Path
 
-from taglab.runner.environment import EnvironmentFailure, ensure_environment
+from taglab.errors import LabError
+from taglab.runner.environment import ensure_environment
 from taglab.runner.git import GitError
 from taglab.runner.remote import make_remote
 
@@ -44,7 +45,7 @@ def init(lab: Path) -> int:
         print(f"{error}\nType: git init -b main && git add -A && git commit -m 'A lab', "
               "and then this command again.", file=sys.stderr)
         return 1
-    except EnvironmentFailure as error:
+    except LabError as error:
         print(error, file=sys.stderr)
         return 1
     print(f"""The lab is ready. You can now type:

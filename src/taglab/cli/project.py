@@ -15,9 +15,9 @@ from taglab.cli.output import FAILED, as_json_option, show
 from taglab.engines.drone.lint import Finding, lint as lint_text
 from taglab.hashes import edited_files
 from taglab.lab import LIBRARY
-from taglab.runner.environment import (
-    cached_environments, prune_environments, requirements_hash)
+from taglab.runner.environment import cached_environments, prune_environments
 from taglab.runner.git import git
+from taglab.runner.requirements import requirements_hash
 from taglab.runner.secrets import read_secrets
 from taglab.runner.tables import environment_table, findings_text
 

@@ -4,11 +4,10 @@ Standard library only, since this runs before anything is installed.
 """
 from __future__ import annotations
 
+import errno
 import fcntl
-import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -21,33 +20,12 @@ from pathlib import Path
 from time import monotonic
 
 from taglab.errors import LabError
+from taglab.runner.requirements import requirements_hash
 
 Report = Callable[[str], None]
 _DAY = 24 * 60 * 60
-_INCLUDE = re.compile(r"(?:-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
-
-
-class EnvironmentFailure(LabError):
-    """An environment could not be made; the message says what failed and what to type."""
-
-
-def requirements_lock(file: Path) -> str:
-    """Return a requirements file without comments and blank lines, its included files inlined."""
-    lines = []
-    for line in file.read_text(encoding="utf-8").splitlines():
-        line = re.sub(r"(^|\s)#.*$", "", line).strip()
-        include = _INCLUDE.match(line)
-        if include:
-            lines.append(requirements_lock(file.parent / include[1]))
-        elif line:
-            lines.append(line)
-    return "\n".join(lines)
-
-
-def requirements_hash(lab: Path) -> str:
-    """Return 12 hex digits that identify the packages in `lab`/requirements.txt."""
-    lock = requirements_lock(lab / "requirements.txt")
-    return hashlib.sha256(lock.encode()).hexdigest()[:12]
+# The packages of a lab that take long to import, and longer without their bytecode.
+_IMPORTED_FIRST = ("mlflow", "torch", "sklearn", "pandas", "matplotlib")
 
 
 def environments_folder() -> Path:
@@ -66,24 +44,68 @@ def ensure_environment(folder: Path, report: Report) -> Path:
     """Return the path of the environment for `folder`/requirements.txt, making it if missing.
 
     Safe to call from several processes at once: one makes it, the others wait. `report` receives
-    lines of progress. Raises EnvironmentFailure, leaving nothing half made.
+    lines of progress. Raises LabError, leaving nothing half made.
     """
-    try:
-        path = environment_path(folder)
-    except OSError as error:
-        raise EnvironmentFailure(f"cannot read {error.filename}: {error.strerror}") from error
+    path = environment_path(folder)
     ready = path / "ready"
     if not ready.exists():
-        with _exclusive(path.parent / f"{path.name}.lock", report):
-            if not ready.exists():
-                _make(path, folder / "requirements.txt", report)
-                ready.touch()
+        from taglab.runner.install import install
+
+        def fill(lock: int) -> None:
+            started = monotonic()
+            report(f"making the environment {path.name} (once for these requirements)")
+            venv.create(path, with_pip=False)
+            install(path, folder / "requirements.txt", ensure_installer(report), lock, report)
+            _warm_caches(path)
+            report(f"environment ready after {monotonic() - started:.1f} s")
+
+        _make_once(path, fill, report)
     os.utime(ready)  # marks when it was last used
     return path
 
 
+def ensure_installer(report: Report) -> Path:
+    """Return the environment of pip and uv, making it if missing. Raises LabError."""
+    from taglab.runner.install import TOOLS, make_installer
+
+    path = environment_path(TOOLS)
+    if not (path / "ready").exists():
+        _make_once(path, lambda lock: make_installer(path, lock, report), report)
+        if not (path / "bin" / "uv").exists():  # the next environment tries again
+            (path / "ready").unlink()
+    return path
+
+
+def _make_once(path: Path, fill: Callable[[int], None], report: Report) -> None:
+    """Make the environment `path` unless another process does, which is waited for.
+
+    `fill` gets the file descriptor of the lock, for the programs that it starts: the lock holds
+    until the last of them has ended, even when this process is killed.
+    """
+    from taglab.runner.install import disk_full, no_venv
+
+    try:
+        with _exclusive(path.parent / f"{path.name}.lock", report) as lock:
+            if (path / "ready").exists():
+                return
+            shutil.rmtree(path, ignore_errors=True)
+            try:
+                fill(lock)
+                (path / "ready").touch()
+            except BaseException:
+                shutil.rmtree(path, ignore_errors=True)
+                raise
+    except subprocess.CalledProcessError as error:
+        raise no_venv(error) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(str(error)) from error
+        raise LabError(f"the environment {path} could not be made: {error}") from error
+
+
 @contextmanager
-def _exclusive(lock: Path, report: Report) -> Iterator[None]:
+def _exclusive(lock: Path, report: Report) -> Iterator[int]:
+    """Hold a lock, and yield its file descriptor."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         try:
@@ -91,59 +113,24 @@ def _exclusive(lock: Path, report: Report) -> Iterator[None]:
         except BlockingIOError:
             report("waiting for another process that is making this environment")
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _make(path: Path, requirements: Path, report: Report) -> None:
-    started = monotonic()
-    shutil.rmtree(path, ignore_errors=True)
-    report(f"making the environment {path.name} (once for these requirements)")
-    try:
-        venv.create(path, with_pip=True)
-        _install(path, requirements, report)
-        _warm_caches(path)
-    except BaseException as error:
-        shutil.rmtree(path, ignore_errors=True)
-        if isinstance(error, (OSError, subprocess.CalledProcessError)):
-            raise EnvironmentFailure(
-                f"python3 -m venv failed: {error}. On Debian and Ubuntu, type: "
-                "sudo apt install python3-venv") from error
-        raise
-    report(f"environment ready after {monotonic() - started:.0f} s")
-
-
-def _install(path: Path, requirements: Path, report: Report) -> None:
-    command = [str(path / "bin" / "python"), "-m", "pip", "install", "--no-input",
-               "--progress-bar=off", "--disable-pip-version-check", "--requirement",
-               str(requirements)]
-    hidden = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX")
-    variables = {name: value for name, value in os.environ.items() if name not in hidden}
-    errors, collected, reported = [], 0, monotonic()
-    with subprocess.Popen(command, cwd=requirements.parent, env=variables, text=True,
-                          errors="replace", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT) as pip:
-        for line in pip.stdout or ():
-            if line.startswith("ERROR:"):
-                errors.append(line.strip())
-            elif line.startswith("Collecting "):
-                collected += 1
-                if monotonic() - reported > 2:
-                    reported = monotonic()
-                    report(f"{collected} packages found, now {line.split()[1]}")
-            elif line.startswith("Installing collected packages"):
-                report(f"installing {line.count(',') + 1} packages")
-    if pip.returncode != 0:
-        raise EnvironmentFailure("\n".join([
-            f"pip could not install {requirements.name}:", *(errors or ["no reason given"]),
-            "Correct requirements.txt and commit it, or check the network; then try again"]))
+        yield file.fileno()
 
 
 def _warm_caches(path: Path) -> None:
-    """Fill caches that libraries fill on first use: a step's HOME is always new and empty."""
-    if any((path / "lib").glob("python*/site-packages/matplotlib")):
-        subprocess.run([path / "bin" / "python", "-c", "import matplotlib.font_manager"],
-                       capture_output=True,
-                       env={**os.environ, "XDG_CACHE_HOME": str(path / "cache")})
+    """Fill caches that libraries fill on first use: a step's HOME is always new and empty.
+
+    What takes longer, the bytecode of what is imported first, goes on in the background.
+    """
+    variables = {**os.environ, "XDG_CACHE_HOME": str(path / "cache")}
+    python, packages = path / "bin" / "python", next((path / "lib").glob("python*/site-packages"))
+    names = [name for name in _IMPORTED_FIRST if (packages / name).exists()]
+    if "matplotlib" in names:
+        subprocess.run([python, "-c", "import matplotlib.font_manager"], capture_output=True,
+                       env=variables)
+    if names:
+        subprocess.Popen([python, "-c", f"import os; os.nice(19); import {', '.join(names)}"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL, env=variables, start_new_session=True)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,10 @@ from taglab.lab import LIBRARY
 from taglab.runner.build_run import BuildRun, drone_event, drone_file
 from taglab.runner.builds import INTERRUPTED, Build, Builds
 from taglab.runner.children import adopt_orphans, kill_descendants
-from taglab.runner.environment import requirements_hash
 from taglab.runner.git import GitError, git
 from taglab.runner.interrupted import end_interrupted
 from taglab.runner.remote import REPOSITORY
+from taglab.runner.requirements import requirements_hash
 from taglab.runner.tables import findings_text
 from taglab.runner.workspace import write_requirements
 

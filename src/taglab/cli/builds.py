@@ -62,7 +62,10 @@ def logs(lab: Path, number: int, following: bool) -> int:
 @click.argument("name")
 @click.pass_obj
 def launch(lab: Path, name: str) -> int:
-    """Tag the current commit to run NAME, a process or pipeline, and push the tag."""
+    """Tag the current commit to run NAME, and push the tag.
+
+    NAME is that of a process or a pipeline.
+    """
     exit_status = run(lab, next_tag_commands(lab, name))
     newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
     return FAILED if exit_status or newest is None or newest.status != SUCCESS else 0

@@ -69,7 +69,7 @@ def _with_step(text: str, pipeline: Fields, step: Fields, other: str, name: str)
     if old := _pattern(other) in pipeline.trigger.ref.include:
         _add_pattern(lines, pipeline.line_of("trigger") - 1, _pattern(other), _pattern(name))
     block = _renamed("\n".join(lines[first:end]), other, name)
-    gap = [""] if not lines[first - 1].strip() else []
+    gap = [""] if end < len(lines) and not lines[end].strip() else []
     lines[end:end] = [*gap, re.sub(r"(: +)&[\w-]+ *", r"\1", block)]  # an anchor is set once
     changed = "\n".join(lines)
     names = [each.name for each in pipeline.steps]
@@ -79,9 +79,10 @@ def _with_step(text: str, pipeline: Fields, step: Fields, other: str, name: str)
     except FileError:
         return None
     refs = [*pipeline.trigger.ref.include, *([_pattern(name)] if old else [])]
-    right = [each.name for each in after.steps] == names and name in dict(
-        map(reversed, _processes(after)))
-    return changed if right and sorted(after.trigger.ref.include) == sorted(refs) else None
+    right = ([each.name for each in after.steps] == names
+             and name in [process for _, process in _processes(after)]
+             and sorted(after.trigger.ref.include) == sorted(refs))
+    return changed if right else None
 
 
 def _span(lines: list[str], step: Fields) -> tuple[int, int]:
@@ -101,10 +102,12 @@ def _add_pattern(lines: list[str], start: int, old: str, new: str) -> None:
     for index in range(start, len(lines)):
         found = re.search(rf"(?P<item>^ *- *)?(?P<quote>[\"']?){re.escape(old)}(?P=quote)",
                           lines[index].partition("#")[0])
+        if found and found["item"]:
+            lines[index] += "\n" + found[0].replace(old, new)
+        elif found:
+            end, quote = found.end(), found["quote"]
+            lines[index] = f"{lines[index][:end]}, {quote}{new}{quote}{lines[index][end:]}"
         if found:
-            between = f"\n{found['item']}" if found["item"] else ", "
-            lines[index] = (f"{lines[index][:found.end()]}{between}{found['quote']}{new}"
-                            f"{found['quote']}{lines[index][found.end():]}")
             return
 
 

@@ -137,5 +137,5 @@ def main() -> int:
     if build and runs:  # a build of one process is not judged by the goals of the others
         goals = [goal for goal in goals if goal.process in runs]
     results = [judge(goal, runs.get(goal.process)) for goal in goals]
-    print(*results or [f"no goal in goals.toml names {', '.join(sorted(runs))}"], sep="\n")
+    print("\n".join(map(str, results)) or f"no goal is set for {', '.join(sorted(runs))}")
     return 0 if all(verdict.met for verdict in results) else FAILED

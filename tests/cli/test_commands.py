@@ -210,6 +210,8 @@ def test_launch_pushes_the_next_tag_of_the_current_commit(lab: Lab) -> None:
     assert "It has: exp" in lab.lab("launch", "exq").stdout
     lab.pipeline(RUNS, PIPELINE.replace("exp-*", "exp-*, refs/tags/my-search-*"))
     assert "0. my-search-v1" in lab.lab("launch", "my_search").stdout
+    shown = lab.lab("status").stdout  # one pipeline, but a row for each kind of tag
+    assert "exp-v11" in shown and "my-search-v1" in shown
     lab.pipeline(RUNS, PIPELINE.replace("refs/tags/exp-*", '"refs/tags/[ab]*"'))
     assert "tag and push by hand" in lab.lab("launch", "exp").stdout
 

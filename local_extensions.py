@@ -13,6 +13,7 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment
 from jinja2.ext import Extension
 from slugify import slugify
@@ -70,6 +71,12 @@ def toml_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def yaml_string(text: str) -> str:
+    """Return the text as a double-quoted YAML scalar of one line: a string, whatever it says."""
+    scalar: str = yaml.safe_dump(text, default_style='"', width=float("inf"))
+    return scalar.rstrip("\n")
+
+
 def image_repository(image: str) -> str:
     """Return the name of a container image without tag and digest; a registry's port stays."""
     return re.sub(r":[^:/]*\Z", "", image.partition("@")[0])
@@ -95,7 +102,7 @@ class LabExtension(Extension):
     def __init__(self, environment: Environment) -> None:
         super().__init__(environment)
         for function in (lab_slug, divert_unsafe_slug, markdown_heading, markdown_paragraph,
-                         toml_string, image_repository, image_registry):
+                         toml_string, yaml_string, image_repository, image_registry):
             environment.filters[function.__name__] = function
         environment.globals["library_found"] = library_found
         _forget_this_module()

@@ -39,8 +39,8 @@ def with_tag(image: str, tag: str) -> str:
 def name_the_image(drone_file: Path, image: str, tag: str) -> None:
     """Give the image of the steps its tag, in every pipeline."""
     text = drone_file.read_text(encoding="utf-8")
-    named = re.sub(rf"(?m)^( *image: ){re.escape(image)}$",
-                   lambda line: line[1] + with_tag(image, tag), text)
+    named = re.sub(rf'(?m)^( *(?:x-)?image: &image )"{re.escape(image)}"$',
+                   lambda line: f'{line[1]}"{with_tag(image, tag)}"', text)
     if named != text:
         drone_file.write_text(named, encoding="utf-8")
 

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from taglab.engines.drone.conditions import Event
+from taglab.engines.drone.decide import pipeline_to_run, triggered_pipelines
+from taglab.engines.drone.outcome import PipelineState, PlannedStep, plan
 from tests.conftest import LAB, TEMPLATE, Bake, files_below, git
 
 QUESTIONS = json.loads((TEMPLATE / "cookiecutter.json").read_text())
@@ -151,24 +154,49 @@ def commands_of(pipeline: dict) -> list[str]:
     return [command for step in pipeline["steps"] for command in step["commands"]]
 
 
+def plans(lab: Path, ref: str) -> dict[str, list[PlannedStep]]:
+    """Return the steps that a push of a ref runs, by pipeline, as Drone decides."""
+    text = (lab / ".drone.yml").read_text(encoding="utf-8")
+    event = Event("tag" if ref.startswith("refs/tags/") else "push", ref)
+    return {pipeline.name: plan(pipeline_to_run(text, pipeline.name, {}), event)
+            for pipeline in triggered_pipelines(text, event)}
+
+
 @pytest.mark.parametrize("answers", MATRIX, ids=str)
-def test_each_process_has_its_pipeline(answers: dict[str, str], bake: Bake) -> None:
+def test_a_tag_runs_its_process_or_all_and_then_checks_the_goals(
+        answers: dict[str, str], bake: Bake) -> None:
     lab = bake(**answers)
-    pipelines = read_pipelines(lab)
+    assert list(read_pipelines(lab)) == ["experiments", "checks", "publish-image"]
     processes = [folder.name for folder in sorted((lab / "lab" / "processes").iterdir())]
     assert len(processes) == (2 if answers.get("deep_learning") == "none" else 3)
-    runs = {f"python lab/processes/{process}/main.py" for process in processes}
-    names = [process.replace("_", "-") for process in processes]
-    assert set(pipelines) == {"run-examples", *names, "checks", "publish-image"}
-    *first, last = commands_of(pipelines["run-examples"])
-    assert (set(first), last) == (runs, "python -m taglab.goals")
-    for name in ("run-examples", *names):
-        assert pipelines[name]["trigger"] == {"event": ["tag"], "ref": [f"refs/tags/{name}-*"]}
-    for name, process in zip(names, processes, strict=True):
-        assert commands_of(pipelines[name]) == [f"python lab/processes/{process}/main.py"]
-    assert pipelines["checks"]["trigger"] == {"event": ["push"]}
-    assert commands_of(pipelines["checks"]) == ["python -m flake8",
-                                                "python -m pytest lab || exit 1"]
+    tags = {process.replace("_", "-"): [process] for process in processes}
+    for tag, wanted in {"run-examples": processes, **tags}.items():
+        [(pipeline, [clone, *steps, goals])] = plans(lab, f"refs/tags/{tag}-v1").items()
+        assert pipeline == "experiments" and clone.name == "clone"
+        assert sorted(command for step in steps for command in step.step.commands) == [
+            f"python lab/processes/{process}/main.py" for process in wanted]
+        assert goals.step.commands == ["python -m taglab.goals"]
+        assert [step.depends_on for step in (*steps, goals)] == [
+            {step.name} for step in (clone, *steps)]
+    assert plans(lab, "refs/tags/v1") == {} and list(plans(lab, "refs/heads/main")) == ["checks"]
+
+
+@pytest.mark.parametrize("wrong", ["flake8", "tests"])
+def test_style_and_tests_are_both_checked_and_either_fails_the_build(
+        wrong: str, bake: Bake) -> None:
+    state = PipelineState(plans(bake(), "refs/heads/main")["checks"])
+    [clone] = state.settle()
+    state.start(clone.name, 1)
+    state.finish(clone.name, 0, 2)
+    ready = [planned.name for planned in state.settle()]
+    assert ready == ["flake8", "tests"], "both start before either can fail"
+    for name in ready:
+        state.start(name, 3)
+    for name in sorted(ready, key=lambda name: name != wrong):  # the failure first
+        state.finish(name, int(name == wrong), 4)
+    assert {name: step.status for name, step in state.steps.items()} == {
+        "clone": "success", "flake8": "success", "tests": "success", wrong: "failure"}
+    assert state.result == "failure"
 
 
 @pytest.mark.parametrize("answers", [*MATRIX, {"project_slug": "123"}], ids=str)
@@ -181,15 +209,17 @@ def test_every_pipeline_means_to_drone_what_it_says(answers: dict[str, str], bak
     assert pipelines.pop("publish-image")["steps"][0].keys() == {"name", "image", "settings"}
     for pipeline in pipelines.values():
         assert (pipeline["kind"], pipeline["type"]) == ("pipeline", "kubernetes")
-        assert pipeline.keys() <= {"kind", "type", "name", "trigger", "environment", "resources",
-                                   "steps"}, "needs no trusted repository"
+        assert {key for key in pipeline if key[:2] != "x-"} <= {
+            "kind", "type", "name", "trigger", "environment", "resources",
+            "steps"}, "needs no trusted repository"
         requests = pipeline["resources"]["requests"]
         assert type(requests["cpu"]) is int and re.fullmatch(r"\d+GiB", requests["memory"])
         assert all(isinstance(value, str) for value in pipeline["environment"].values())
         names = [step["name"] for step in pipeline["steps"]]
         assert len(set(names)) == len(names)
         for step in pipeline["steps"]:
-            assert step.keys() <= {"name", "image", "commands", "environment"}
+            assert step.keys() <= {"name", "image", "commands", "environment", "when",
+                                   "depends_on"}
     for path in re.findall(r"[\w/]+\.py\b", text):
         assert (lab / path).exists(), path
 
@@ -211,7 +241,23 @@ def test_all_pipelines_but_the_checks_know_the_servers(bake: Bake) -> None:
                 for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
 
 
-@pytest.mark.parametrize("image", ["123-runner", "registry.example:5000/team/lab", "lab:2024.1"])
+def test_drone_reads_every_answer_as_the_text_that_was_typed(bake: Bake) -> None:
+    lab = bake(project_slug="0x1f", runner_image="host.example/null:0b1",
+               mlflow_tracking_uri="http://a:1", s3_endpoint="https://b/__c__/%20")
+    pipelines = read_pipelines(lab)
+    assert list(pipelines["experiments"]["environment"].values())[2:] == [
+        "http://a:1", "https://b/__c__/%20", "0x1f"]
+    settings = pipelines["publish-image"]["steps"][0]["settings"]
+    assert (settings["repo"], settings["registry"]) == ("host.example/null", "host.example")
+    text = (lab / ".drone.yml").read_text(encoding="utf-8")
+    assert "results to `http://a:1`" in re.sub(r"\s+", " ", (lab / "README.md").read_text())
+    for answer in ("http://a:1", "https://b/__c__/%20", "0x1f", "host.example/null:0b1",
+                   "host.example/null", "host.example"):
+        assert f' "{answer}"\n' in text and f": {answer}\n" not in text
+
+
+@pytest.mark.parametrize("image", [
+    "123-runner", "registry.example:5000/team/lab", "lab:2024.1", "no"])
 def test_all_steps_use_one_image_tagged_with_the_requirements_hash(image: str, bake: Bake) -> None:
     images = []
     for choice in OPTIONS["deep_learning"]:

@@ -94,11 +94,14 @@ def test_a_suggested_text_is_accepted(pre_gen: ModuleType, text: str) -> None:
 ])
 def test_an_image_gets_a_tag_where_it_has_none(post_gen: ModuleType, image: str, named: str,
                                                tmp_path: Path) -> None:
-    other = f"  image: {image}-other\n  image: {image} # mine\n# image: x\n"
-    (tmp_path / ".drone.yml").write_text(f"  image: {image}\n{other}  image: {image}\n")
+    other = (f'  image: &image "{image}-other"\n  image: &image "{image}" # mine\n'
+             f'  image: {image}\n    repo: "{image}"\n# image: x\n')
+    (tmp_path / ".drone.yml").write_text(
+        f'x-image: &image "{image}"\n{other}  image: &image "{image}"\n')
     for _ in range(2):
         post_gen.name_the_image(tmp_path / ".drone.yml", image, "abc")
-    assert (tmp_path / ".drone.yml").read_text() == f"  image: {named}\n{other}  image: {named}\n"
+    assert (tmp_path / ".drone.yml").read_text() == (
+        f'x-image: &image "{named}"\n{other}  image: &image "{named}"\n')
 
 
 def test_what_was_not_chosen_is_removed_and_the_owners_files_stay(

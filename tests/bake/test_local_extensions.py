@@ -9,14 +9,15 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+import yaml
 from cookiecutter.generate import generate_context
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
-from hypothesis import given, strategies
+from hypothesis import example, given, strategies
 
 from local_extensions import (
     REFUSED_FOLDER, divert_unsafe_slug, image_registry, image_repository, lab_slug,
-    markdown_heading, markdown_paragraph, toml_string)
+    markdown_heading, markdown_paragraph, toml_string, yaml_string)
 from tests.conftest import TEMPLATE
 
 CONTEXT = {"cookiecutter": {"_extensions": ["local_extensions.LabExtension"]}}
@@ -69,6 +70,17 @@ def test_markdown_shows_text_as_it_was_typed(text: str, heading: str, paragraph:
 def test_a_toml_string_holds_any_text(text: str) -> None:
     assert tomllib.loads(f"x = {toml_string(text)}") == {"x": text}
     assert "\n" not in toml_string(text)
+
+
+@given(text=strategies.text(strategies.characters(exclude_categories=["Cs"])))
+@example("no")
+@example("0x1f")
+@example("10:30")
+@example("a: b # c\n\x85d\u2028\U0001f600\x7f")
+def test_a_yaml_string_holds_any_text(text: str) -> None:
+    scalar = yaml_string(text)
+    assert yaml.safe_load(f"x: {scalar}  # comment") == {"x": text}
+    assert "\n" not in scalar and scalar[0] == scalar[-1] == '"'
 
 
 @pytest.mark.parametrize("image, repository, registry", [

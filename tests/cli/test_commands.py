@@ -143,6 +143,7 @@ def test_new_creates_a_process_and_copies_a_pipeline_for_it(lab: Lab) -> None:
     assert "- refs/tags/my-process-*" in text or "[refs/tags/my-process-*]" in text
     assert "python lab/processes/my_process/main.py" in text and text.count("old-one") == 3
     assert "already exists" in lab.lab("new", "my_process").stdout
+    assert "end its pipeline with a step that runs `python -m taglab.goals`" in done.stdout
 
 
 RUNS = "steps: [{name: a, image: x, commands: ['echo $DRONE_BUILD_PARENT. $DRONE_TAG']}]\n"
@@ -209,6 +210,10 @@ def test_launch_pushes_the_next_tag_of_the_current_commit(lab: Lab) -> None:
     refused = lab.lab("launch", "exp")
     assert refused.returncode == 1 and "?? new.txt" in refused.stdout
     assert "It has: exp" in lab.lab("launch", "exq").stdout
+    lab.pipeline(RUNS, PIPELINE.replace("exp-*", "exp-*, refs/tags/my-search-*"))
+    assert "0. my-search-v1" in lab.lab("launch", "my_search").stdout
+    shown = lab.lab("status").stdout  # one pipeline, but a row for each kind of tag
+    assert "exp-v11" in shown and "my-search-v1" in shown
     lab.pipeline(RUNS, PIPELINE.replace("refs/tags/exp-*", '"refs/tags/[ab]*"'))
     assert "tag and push by hand" in lab.lab("launch", "exp").stdout
 
@@ -282,12 +287,18 @@ def test_lint_and_every_push_name_the_line_and_the_fix(lab: Lab) -> None:
     lab.pipeline(RUNS.replace("image: x", "image: x:1"))
     clean = lab.lab("lint")
     assert clean.returncode == 0 and "nothing found" in clean.stdout
-    lab.pipeline(RUNS, PIPELINE.replace("ref:", "tags:"))
+    lab.write("goals/goals.toml", '[[goal]]\nprocess = "a"\n')
+    lab.pipeline(RUNS.replace("echo", "python lab/processes/a/main.py #"),
+                 PIPELINE.replace("ref:", "tags:"))
     warned = lab.lab("lint")
     assert warned.returncode == 0 and ".drone.yml:5: warning:" in warned.stdout
     assert 5 in [each["line"] for each in json.loads(lab.lab("lint", "--json").stdout)]
     shown = lab.push_tag("exp-1")
     assert shown.index(".drone.yml:5: warning:") < shown.index("[a] ")
+    for told in (warned.stdout, shown):
+        assert ".drone.yml:3: warning: the pipeline `exp` runs a and never checks" in told
+        assert "changes with every release" not in told
+    assert "changes with every release" in lab.lab("lint", "--server").stdout
     secrets = lab.path / ".lab/secrets.toml"  # with secrets on this machine, missing ones are named
     secrets.write_text('key = "hunter2"\n')
     secrets.chmod(0o600)

@@ -73,6 +73,7 @@ def hash_of(lab: Lab) -> str:
 
 
 def test_image_changes_every_step_and_nothing_else(server_lab: Lab) -> None:
+    assert server_lab.lab("lint", "--server").stdout.count("was not built") == 2  # of two names
     done = server_lab.lab("image")
     image = f"team/runner:{hash_of(server_lab)}"
     assert done.returncode == 0 and f"--tag {image} ." in done.stdout, done.stdout
@@ -81,7 +82,7 @@ def test_image_changes_every_step_and_nothing_else(server_lab: Lab) -> None:
               .replace('"team/runner@sha256:12ab"', f'"{image}"'))
     assert (server_lab.path / ".drone.yml").read_text() == wanted
     assert "already names" in server_lab.lab("image").stdout
-    assert "was not built" not in server_lab.lab("lint").stdout
+    assert "was not built" not in server_lab.lab("lint", "--server").stdout
 
 
 def test_image_can_change_the_name(server_lab: Lab) -> None:
@@ -124,6 +125,7 @@ environment:
 steps:
 - name: a""", 1))
     server_lab.write("lab/processes/wide/config.toml", "[cluster]\nparallelism = 2\n")
+    before = server_lab.lab("lint").stdout
     done = server_lab.lab("connect", url)
     assert done.returncode == 0, done.stdout
     assert server_lab.git("config", "remote.origin.url") == url
@@ -136,10 +138,12 @@ steps:
     assert "for wide:\n  kubectl apply" in done.stdout and "--trusted" not in done.stdout
     again = server_lab.lab("connect", url)
     assert again.returncode == 0 and "$ git" not in again.stdout
+    assert "was not built" not in before and "was not built" in server_lab.lab("lint").stdout
     server_lab.git("push", "-q", "origin", "main")
     server_lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
     server_lab.git("tag", "exp-1")
-    assert "runs" in server_lab.git("push", "local", "exp-1")
+    shown = server_lab.git("push", "local", "exp-1")
+    assert "runs" in shown and "`x` changes with every release" in shown
 
 
 def test_connect_says_when_drone_must_trust_the_repository(server_lab: Lab, tmp_path: Path) -> None:
@@ -183,13 +187,11 @@ def test_connect_runs_the_commands_that_the_existing_remotes_need(
                 in remote_commands(remotes, "a/b")] == [f"remote {each}" for each in commands]
 
 
-def test_the_commented_lines_for_gpu_nodes_are_valid_when_uncommented() -> None:
+def test_the_pipeline_for_gpu_nodes_that_a_page_shows_is_valid() -> None:
+    from taglab.engines.drone.decide import pipeline_to_run
     from taglab.engines.drone.lint import lint
-    text = (LAB_FOLDER / ".drone.yml").read_text(encoding="utf-8")
-    text = re.sub(r"\{%.*?%\}\n?", "", text, flags=re.DOTALL)
-    text = re.sub(r"\{\{.*?\}\}", "x", text)
-    first = text[:text.index("\n---")]
-    on = re.sub(r"(?ms)^# On GPU nodes.*?\n\n", lambda block: re.sub(
-        r"(?m)^# ", "", block[0].partition("\n")[2]), first)
-    assert "\nnode_selector:" in on and "\ntolerations:\n- key:" in on
-    assert not [each for each in lint(on) if "image" not in each.text]
+    page = (LAB_FOLDER / "lab/docs/scaling.md").read_text(encoding="utf-8")
+    [text] = re.findall(r"(?ms)^```yaml\n(kind: pipeline\n.*?)^```$", page)
+    pipeline = pipeline_to_run(text, "train-large", {})
+    assert pipeline.node_selector and pipeline.tolerations[0].key == "nvidia.com/gpu"
+    assert lint(text, goals=["train_large"], requirements="HASH") == []

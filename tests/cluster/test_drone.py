@@ -41,7 +41,8 @@ def drone_file(server: Server, lab: Path, tmp_path: Path) -> Path:
     if not RUNNER:
         pytest.skip("drone-runner-kube is not on PATH")
     file = tmp_path / ".drone.yml"
-    text = (lab / ".drone.yml").read_text() + WIDE.format(image=server.cluster.image)
+    text = (lab / ".drone.yml").read_text().replace("tags/run-examples-*", "tags/wide-*")
+    text += WIDE.format(image=server.cluster.image)
     file.write_text(text.replace("http://tracking-server:", f"http://{server.address}:"))
     return file
 
@@ -70,7 +71,7 @@ def execute(server: Server, file: Path, pipeline: str) -> str:
 
 def test_the_examples_run_and_their_results_are_on_the_server(
         server: Server, drone_file: Path) -> None:
-    execute(server, drone_file, "run-examples")
+    execute(server, drone_file, "experiments")
     runs = [run for run in server.runs("wide-lab") if "mlflow.parentRunId" not in run["tags"]]
     assert {run["tags"]["process"] for run in runs} == {
         "sklearn_example", "pytorch_example", "svm_search"}

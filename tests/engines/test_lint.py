@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
 from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.lint import RULES, Finding, lint
-from taglab.engines.drone.source import Source
+from taglab.engines.drone.source import Source, processes_with_goals
 from taglab.runner.requirements import requirements_hash
 from tests.conftest import Bake
 from tests.runner.conftest import PIPELINE
@@ -23,7 +23,7 @@ MISTAKES = sorted(Path(__file__).with_name("mistakes").glob("*.yml"))
 HASH = "0123456789ab"
 SLOW_MACHINE = [HealthCheck.too_slow]  # generating the inputs may take long
 KNOWN: dict[str, Any] = {"files": ["lab/main.py", "lab/test_main.py"], "secrets": ["token"],
-                         "requirements": HASH}
+                         "requirements": HASH, "goals": ["a"]}
 
 
 def steps(*texts: str) -> str:
@@ -132,6 +132,11 @@ CASES = [
      PIPELINE + step("python -m pytest lab lab/test_main.py::test_it", "python -m lib.main")),
     ("uncommitted_paths", steps("commands: [python main.py], working_dir: /drone/src/goals"),
      "`goals/main.py` is not in", steps("commands: [python main.py], working_dir: lab")),
+    ("goals_unchecked", PIPELINE + step("python lab/processes/a/main.py"),
+     "`exp` runs a and never checks", PIPELINE + step("python lab/processes/b/main.py")),
+    ("goals_unchecked", steps("commands: [python -m taglab.goals]",
+                              "commands: [python lab/processes/a/main.py]"), "taglab.goals]`",
+     steps("commands: [python lab/processes/a/main.py]", "commands: [python -m taglab.goals]")),
     ("exit_code_2", PIPELINE + step("python -m pytest lab"), "write `pytest … || exit 1`",
      PIPELINE + step("python -m pytest lab || exit 1")),
     ("exit_code_2", PIPELINE + step("make all"), "write `make … || exit 1`",
@@ -152,6 +157,34 @@ def test_a_rule_warns_of_its_mistake_only(name: str, wrong: str, fix: str, right
 
 def test_every_rule_is_tested() -> None:
     assert {rule.__name__ for rule in RULES} == {name for name, *_ in CASES}
+
+
+def test_what_concerns_a_server_alone_is_told_only_where_there_is_one() -> None:
+    text = steps("commands: [python a || make], resources: {limits: {cpu: 0.5}}",
+                 "commands: [make], failure: fast, when: {event: [push]}",
+                 "commands: [pytest lab], resources: {requests: {cpu: 1}}")
+    found = lint(text, **KNOWN)
+    here = lint(text, **KNOWN, server=False)
+    assert here == [each for each in found if not each.server] and len(found) > len(here) + 4
+    assert ["`a` is not in the commit" in each.text for each in here] == [True]
+    for rejected, _ in ERRORS:  # what Drone rejects is told always
+        errors = [each for each in lint(rejected) if each.level == "error"]
+        assert [each for each in lint(rejected, server=False) if each.level == "error"] == errors
+
+
+def test_one_cause_is_one_finding_however_many_steps_have_it() -> None:
+    text = steps(*["commands: [python a], environment: {A: {from_secret: b}}"] * 10)
+    found = lint(text.replace("a]", "-m a]"), **KNOWN)
+    assert [each.text.split(" in 10 steps")[0] for each in found] == [
+        "`x:1`", "there is no secret `b`, so A is empty"]
+    assert found[0].line == found[1].line == text[:text.index("- {")].count("\n") + 1
+
+
+@pytest.mark.parametrize("text, names", [
+    ('[[goal]]\nprocess = "a"\n[[goal]]\nprocess = "b"\n[[goal]]\nprocess = 1', {"a", "b"}),
+    ("goal = 1", set()), ("goal = [1]", set()), ("[[goal", set()), ("", set())])
+def test_the_processes_with_goals_are_read_from_any_file(text: str, names: set[str]) -> None:
+    assert processes_with_goals(text) == names
 
 
 VOLUME = "volumes: [{name: v, %s}]\n"

@@ -2,6 +2,7 @@ import mlflow
 import pytest
 
 from taglab.goals import Goal, GoalsError, read_goals, verdicts
+from taglab.goals.judge import main
 from taglab.testing import run_python
 from taglab.tracking import start_run
 
@@ -47,6 +48,27 @@ def test_without_runs_the_command_fails_and_names_the_tag_to_push(tmp_path, lab_
     assert done.returncode == 1
     assert "git tag svm-search-v1 && git push origin svm-search-v1" in done.stdout
     assert not list(tmp_path.iterdir()), "looking for runs created a store"
+
+
+def test_a_build_is_judged_by_the_goals_of_what_ran_in_it(
+        own_store, lab_folder, monkeypatch, capsys):
+    (lab_folder / "goals").mkdir()
+    (lab_folder / "goals" / "goals.toml").write_text(GOALS + GOALS.replace("svm_search", "wine"))
+
+    def judge_build(number: str, **processes: float) -> tuple[int, str]:
+        monkeypatch.setenv("DRONE_BUILD_NUMBER", number)
+        for process, value in processes.items():
+            log(process, test_accuracy=value)
+        return main(), capsys.readouterr().out
+
+    assert judge_build("1", svm_search=0.99)[0] == 0
+    status, shown = judge_build("2", svm_search=0.9)
+    assert status == 1 and "MISSED  svm_search" in shown and "wine" not in shown
+    status, shown = judge_build("3", wine=0.99, svm_search=0.9)
+    assert status == 1 and "met     wine" in shown and "MISSED  svm_search" in shown
+    assert judge_build("4", beer=0.1) == (0, "no goal is set for beer\n")
+    status, shown = judge_build("5")  # the process left no run: that is no success
+    assert status == 1 and shown.count("NO RUN") == 2
 
 
 @pytest.mark.parametrize("text, message", [

@@ -127,7 +127,7 @@ def test_a_pod_finds_the_library_in_its_clone(lab: BakedLab, tmp_path: Path) -> 
     workspace = tmp_path / "src"
     workspace.mkdir()
     [pipeline] = [each for each in yaml.safe_load_all((lab.path / ".drone.yml").read_text())
-                  if each["name"] == "svm-search"]
+                  if each["name"] == "experiments"]
     values = {
         "PYTHONPATH": pipeline["environment"]["PYTHONPATH"].replace("/drone/src", str(workspace)),
         "DRONE_REMOTE_URL": f"file://{lab.path}/.lab/origin.git", "DRONE_WORKSPACE": str(workspace),

@@ -113,8 +113,11 @@ def test_goals_judge_the_newest_runs(lab: BakedLab) -> None:
 def test_a_new_process_is_green_at_once(lab: BakedLab) -> None:
     lab.ok("lab new predict_price")
     lab.ok("python -m flake8 && python -m pytest -q lab/processes/predict_price")
+    with (lab.path / "goals/goals.toml").open("a") as goals:
+        goals.write('\n[[goal]]\nprocess = "predict_price"\nmetric = "test_r2"\nat_least = 0.2\n')
     lab.ok("git add -A && git commit -qm 'Add predict_price'")
-    assert "test_r2" in lab.push("predict-price-v1")
+    shown = lab.push("predict-price-v1")
+    assert "met     predict_price: test_r2 at least 0.2" in shown and "svm_search" not in shown
     shutil.copytree(lab.path / "lab/processes/predict_price", lab.path / "lab/processes/copied")
     shown = lab.ok("python -m pytest -q lab/processes/predict_price lab/processes/copied")
     assert "4 passed" in shown

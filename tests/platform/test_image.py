@@ -133,15 +133,15 @@ class Step:
 
 @pytest.fixture(scope="module")
 def step(lab: BakedLab) -> Step:
-    """The step of sklearn-example in the lab's `.drone.yml`, but with a store in /results."""
+    """The step sklearn-example in the lab's `.drone.yml`, but with a store in /results."""
     commit = Commit("tag", f"refs/tags/{TAG}", lab.ok(f"git rev-parse {TAG}").strip(), "0" * 40,
                     "Image", "ann", "Ann Lee", "ann@lab.example")
     repository = Repository("team", "lab", "main", "http://git.example/team/lab",
                             "http://git.example/team/lab.git")
-    stage = Stage("sklearn-example", 1, 7, 0, "@ann", "node1", 1, 1)
+    stage = Stage("experiments", 1, 7, 0, "@ann", "node1", 1, 1)
     variables = drone_variables(repository, commit, stage, 1)
     pipeline = pipeline_to_run((lab.path / ".drone.yml").read_text(), stage.name, variables)
-    found, = pipeline.steps
+    found, = (step for step in pipeline.steps if step.name == "sklearn-example")
     own, _ = look_up_secrets(found.environment, {})
     environment = step_variables(variables, pipeline, commit, WORKSPACE, own)
     return Step(found.image, {**environment, "MLFLOW_TRACKING_URI": "sqlite:////results/mlflow.db",

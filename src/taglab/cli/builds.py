@@ -59,11 +59,14 @@ def logs(lab: Path, number: int, following: bool) -> int:
 
 
 @click.command()
-@click.argument("pipeline")
+@click.argument("name")
 @click.pass_obj
-def launch(lab: Path, pipeline: str) -> int:
-    """Tag the current commit to run PIPELINE, and push the tag."""
-    exit_status = run(lab, next_tag_commands(lab, pipeline))
+def launch(lab: Path, name: str) -> int:
+    """Tag the current commit to run NAME, and push the tag.
+
+    NAME is that of a process or a pipeline.
+    """
+    exit_status = run(lab, next_tag_commands(lab, name))
     newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
     return FAILED if exit_status or newest is None or newest.status != SUCCESS else 0
 

@@ -1,4 +1,4 @@
-"""`lab launch PIPELINE`: tags the current commit to run one pipeline, and pushes the tag."""
+"""`lab launch NAME`: tags the current commit to run a process or pipeline, and pushes the tag."""
 from __future__ import annotations
 
 import re
@@ -16,14 +16,14 @@ _WILDCARD = re.compile(r"[*?\[\]{}\\]")
 
 
 def next_tag_commands(lab: Path, name: str) -> list[str]:
-    """Return the commands that tag the current commit to run a pipeline and push the tag.
+    """Return the commands that tag the current commit to run NAME, and push the tag.
 
-    Raises LabError if something is not committed, or if no tag triggers the pipeline.
+    Raises LabError if something is not committed, or if no tag runs it.
     """
     pipelines = all_pipelines((lab / ".drone.yml").read_text(encoding="utf-8"))
     changes = git("status", "--porcelain", cwd=lab).splitlines()
     tags = git("tag", "--list", cwd=lab).split()
-    tag = next_tag(tag_prefix(find_pipeline(pipelines, name)), tags)
+    tag = next_tag(tag_prefix(pipelines, name), tags)
     if changes:
         raise LabError("a tag holds only what is committed, and this is not:\n"
                        + "\n".join(changes[:10])
@@ -34,24 +34,30 @@ def next_tag_commands(lab: Path, name: str) -> list[str]:
     return [f"git tag {tag}", f"git push {remote} refs/tags/{tag}"]
 
 
-def find_pipeline(pipelines: list[Fields], name: str) -> Fields:
-    """Return the pipeline with this name. Raises LabError, listing the names that exist."""
-    known = {pipeline.name: pipeline for pipeline in pipelines}
-    if name.replace("_", "-") in known:
-        name = name.replace("_", "-")
-    if name not in known:
-        raise LabError(f"there is no pipeline {name!r} in .drone.yml. It has: {', '.join(known)}")
-    return known[name]
+def tag_prefix(pipelines: list[Fields], name: str) -> str:
+    """Return the prefix of the tags that run a process or a pipeline: `NAME-`.
+
+    Raises LabError, listing the names that exist, or if no such tags start the pipeline.
+    """
+    own = {pipeline.name: _tag_prefixes(pipeline) for pipeline in pipelines}
+    known = {prefix.rstrip("-"): prefix for prefixes in own.values() for prefix in prefixes
+             if prefix}
+    known |= {each: prefixes[0] for each, prefixes in own.items() if len(prefixes) == 1}
+    name = name if name in known else name.replace("_", "-")
+    if name in known:
+        return known[name]
+    if not own.get(name, [""]):
+        raise LabError(f"no pattern refs/tags/NAME-* triggers the pipeline {name}; "
+                       "tag and push by hand")
+    raise LabError(f"no tag {name}-* starts a pipeline of .drone.yml. It has: {', '.join(known)}")
 
 
-def tag_prefix(pipeline: Fields) -> str:
-    """Return the prefix of the tags that trigger a pipeline. Raises LabError if it has none."""
-    for pattern in pipeline.trigger.ref.include:
-        prefix: str = pattern.removeprefix("refs/tags/").removesuffix("*")
-        if pattern == f"refs/tags/{prefix}*" and not _WILDCARD.search(prefix):
-            return prefix
-    raise LabError(f"no pattern refs/tags/NAME-* triggers the pipeline {pipeline.name}; "
-                   "tag and push by hand")
+def _tag_prefixes(pipeline: Fields) -> list[str]:
+    """Return what the tags begin with that trigger a pipeline."""
+    prefixes = [pattern.removeprefix("refs/tags/").removesuffix("*")
+                for pattern in pipeline.trigger.ref.include]
+    return [prefix for prefix, pattern in zip(prefixes, pipeline.trigger.ref.include)
+            if pattern == f"refs/tags/{prefix}*" and not _WILDCARD.search(prefix)]
 
 
 def next_tag(prefix: str, tags: Collection[str]) -> str:

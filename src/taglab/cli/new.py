@@ -1,11 +1,11 @@
-"""`lab new NAME`: creates the folder and the pipeline of a process."""
+"""`lab new NAME`: creates the folder of a process, and adds it to the pipelines."""
 from __future__ import annotations
 
 import re
 import shutil
 from pathlib import Path
 
-from taglab.engines.drone.decide import all_pipelines
+from taglab.cli.new_pipeline import add_process
 from taglab.errors import LabError
 
 _EXAMPLE = "new_process"  # the name of the process in scaffold/
@@ -13,7 +13,7 @@ _SCAFFOLD = Path(__file__).with_name("scaffold")
 
 
 def new_process(lab: Path, name: str) -> str:
-    """Create `lab/processes/NAME` and add a pipeline for it to `.drone.yml`.
+    """Create `lab/processes/NAME` and add it to the pipelines of `.drone.yml`.
 
     Returns a message that says what to do next. Raises LabError before anything is written.
     """
@@ -25,34 +25,15 @@ def new_process(lab: Path, name: str) -> str:
     if folder.exists():
         raise LabError(f"{folder.relative_to(lab)} already exists. Choose another name")
     drone_file = lab / ".drone.yml"
-    text = drone_file.read_text(encoding="utf-8")
-    document = _copy_of_pipeline(text, name)
+    changed, said = add_process(drone_file.read_text(encoding="utf-8"), name)
     shutil.copytree(_SCAFFOLD, folder)
     for file in sorted(folder.iterdir()):
         content = file.read_text(encoding="utf-8").replace(_EXAMPLE, name)
         file.unlink()
         (folder / file.stem.replace(_EXAMPLE, name)).write_text(content, encoding="utf-8")
-    drone_file.write_text(f"{text.rstrip()}\n---\n{document.strip()}\n", encoding="utf-8")
-    tag = f"{_dashes(name)}-v1"
-    return (f"Created {folder.relative_to(lab)} and the pipeline {_dashes(name)} in .drone.yml.\n"
+    drone_file.write_text(changed, encoding="utf-8")
+    tag = f"{name.replace('_', '-')}-v1"
+    return (f"Created {folder.relative_to(lab)}. {said}\n"
             f"Try it:  python lab/processes/{name}/main.py\n"
             f"Run it:  git add -A && git commit -m 'Add {name}' && git tag {tag} && "
             f"git push origin {tag}")
-
-
-def _copy_of_pipeline(text: str, name: str) -> str:
-    """Return the last pipeline that runs a single process, renamed for the new one."""
-    if _dashes(name) in [pipeline.name for pipeline in all_pipelines(text)]:
-        raise LabError(f".drone.yml already has a pipeline {_dashes(name)}. Choose another name")
-    for document in reversed(re.split(r"(?m)^---.*\n", text)):
-        processes = set(re.findall(r"lab/processes/(\w+)/main\.py", document))
-        if len(processes) == 1:
-            other = processes.pop()
-            return re.sub(rf"\b{_dashes(other)}\b", _dashes(name),
-                          re.sub(rf"\b{other}\b", name, document))
-    raise LabError("no pipeline in .drone.yml runs only `python lab/processes/NAME/main.py`, so "
-                   "there is none to copy. Write one, and copy a folder of lab/processes by hand")
-
-
-def _dashes(name: str) -> str:
-    return name.replace("_", "-")

@@ -13,10 +13,12 @@ from taglab.cli.init import init as init_lab
 from taglab.cli.new import new_process
 from taglab.cli.output import FAILED, as_json_option, show
 from taglab.engines.drone.lint import Finding, lint as lint_text
+from taglab.engines.drone.source import GOALS, processes_with_goals
 from taglab.hashes import edited_files
 from taglab.lab import LIBRARY
 from taglab.runner.environment import cached_environments, prune_environments
 from taglab.runner.git import git
+from taglab.runner.remote import has_server
 from taglab.runner.requirements import requirements_hash
 from taglab.runner.secrets import read_secrets
 from taglab.runner.tables import environment_table, findings_text
@@ -54,8 +56,10 @@ def add(lab: Path, names: tuple[str, ...]) -> None:
 
 @click.command()
 @as_json_option
+@click.option("--server", is_flag=True,
+              help="Warn of what concerns a server alone, also before `lab connect`.")
 @click.pass_obj
-def lint(lab: Path, as_json: bool) -> int:
+def lint(lab: Path, as_json: bool, server: bool) -> int:
     """Check .drone.yml, and that vendor/taglab was not edited.
 
     An error is what Drone rejects; a warning, what it accepts but nobody wants. Only errors make
@@ -63,8 +67,11 @@ def lint(lab: Path, as_json: bool) -> int:
     """
     text = (lab / ".drone.yml").read_text(encoding="utf-8", errors="replace")
     files = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=lab)
-    found = lint_text(text, files=files.split("\0"), secrets=read_secrets(lab) or None,
-                      requirements=requirements_hash(lab))
+    goals = lab / GOALS
+    found = lint_text(
+        text, files=files.split("\0"), secrets=read_secrets(lab) or None,
+        requirements=requirements_hash(lab), server=server or has_server(lab),
+        goals=processes_with_goals(goals.read_text("utf-8", "replace") if goals.exists() else ""))
     found += _edited_library(lab)
     show(found, as_json, lambda: findings_text(found) or ".drone.yml: nothing found")
     return FAILED if any(each.level == "error" for each in found) else 0

@@ -133,9 +133,9 @@ def main() -> int:
     except GoalsError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE
-    results = verdicts(goals, build)
-    judged = [verdict for verdict in results if verdict.met is not None]
-    if build and judged:
-        results = judged  # a build of one process is not judged by the goals of the others
-    print(*results, sep="\n")
+    runs = finished_runs(build)
+    if build and runs:  # a build of one process is not judged by the goals of the others
+        goals = [goal for goal in goals if goal.process in runs]
+    results = [judge(goal, runs.get(goal.process)) for goal in goals]
+    print("\n".join(map(str, results)) or f"no goal is set for {', '.join(sorted(runs))}")
     return 0 if all(verdict.met for verdict in results) else FAILED

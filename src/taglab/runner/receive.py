@@ -17,6 +17,7 @@ from taglab.engines.drone.decide import all_pipelines, triggered_pipelines
 from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.lint import Finding, lint
 from taglab.engines.drone.outcome import ERROR, FINAL
+from taglab.engines.drone.source import GOALS, processes_with_goals
 from taglab.engines.drone.variables import Commit
 from taglab.errors import LabError
 from taglab.lab import LIBRARY
@@ -25,7 +26,7 @@ from taglab.runner.builds import INTERRUPTED, Build, Builds
 from taglab.runner.children import adopt_orphans, kill_descendants
 from taglab.runner.git import GitError, git
 from taglab.runner.interrupted import end_interrupted
-from taglab.runner.remote import REPOSITORY
+from taglab.runner.remote import REPOSITORY, has_server
 from taglab.runner.requirements import requirements_hash
 from taglab.runner.tables import findings_text
 from taglab.runner.workspace import write_requirements
@@ -85,7 +86,10 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
     with TemporaryDirectory() as folder:
         known = write_requirements(lab, commit.sha, Path(folder))
         requirements = requirements_hash(Path(folder)) if known else ""
-    return lint(text, files=files.split("\0"), requirements=requirements)
+    names = files.split("\0")
+    goals = git("show", f"{commit.sha}:{GOALS}", cwd=lab / REPOSITORY) if GOALS in names else ""
+    return lint(text, files=names, requirements=requirements, goals=processes_with_goals(goals),
+                server=has_server(lab))
 
 
 def create_build(lab: Path, commit: Commit, text: str,

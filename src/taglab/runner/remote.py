@@ -55,6 +55,11 @@ def local_remote(lab: Path) -> str | None:
     return None
 
 
+def has_server(lab: Path) -> bool:
+    """Return whether `origin` is elsewhere, as after `lab connect`: commits go to a server too."""
+    return "origin" in git("remote", cwd=lab).split() and local_remote(lab) != "origin"
+
+
 def _add_remote(lab: Path) -> str:
     if known := local_remote(lab):
         return known

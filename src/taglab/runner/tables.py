@@ -37,13 +37,17 @@ def build_table(builds: Iterable[Build], now: float) -> str:
 
 
 def status_table(builds: Iterable[Build], now: float) -> str:
-    """Return a table of unfinished pipelines, then each pipeline's latest finished run; or ""."""
-    last: dict[str, tuple[Build, PipelineRecord]] = {}
+    """Return a table of unfinished pipelines, then each one's latest finished run; or "".
+
+    A pipeline that several kinds of tags start, NAME-…, has a row for each.
+    """
+    last: dict[tuple[str, str], tuple[Build, PipelineRecord]] = {}
     unfinished: list[tuple[Build, PipelineRecord]] = []
     for build in builds:
         for pipeline in build.pipelines:
             if build.status in FINAL:
-                last[pipeline.name] = build, pipeline
+                kind = build.name.rpartition("-")[0] if build.commit.event == "tag" else ""
+                last[pipeline.name, kind] = build, pipeline
             else:
                 unfinished.append((build, pipeline))
     if not last and not unfinished:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from taglab.engines.drone import condition_warnings, rejections, step_warnings
@@ -12,7 +12,9 @@ from taglab.engines.drone.schema import is_kubernetes, read_documents, runner_sc
 from taglab.engines.drone.source import Source, sample_variables
 from taglab.engines.drone.substitution import SubstitutionError, substitute
 
-RULES: tuple[Callable[[Source], Problems], ...] = (*condition_warnings.RULES, *step_warnings.RULES)
+Rule = Callable[[Source], Problems]
+SERVER_RULES: tuple[Rule, ...] = step_warnings.SERVER_RULES  # they mean nothing on this machine
+RULES: tuple[Rule, ...] = (*condition_warnings.RULES, *step_warnings.RULES, *SERVER_RULES)
 _FIXES = {  # by the end of a YAML error
     "into a list": "write a list: `[a, b]`, or lines that begin with `- `",
     "into string": "write a single string; quote it if it contains `: ` or begins with one of "
@@ -35,18 +37,22 @@ class Finding:
     level: str  # error or warning
     text: str
     file: str = ".drone.yml"
+    server: bool = False  # whether it concerns a server alone, and nothing on this machine
 
 
 def lint(text: str, *, files: Collection[str] | None = None,
-         secrets: Collection[str] | None = None, requirements: str = "") -> list[Finding]:
+         secrets: Collection[str] | None = None, requirements: str = "",
+         goals: Collection[str] = (), server: bool = True) -> list[Finding]:
     """Return the findings for a `.drone.yml`, by line: errors and likely mistakes.
 
     `files` are the paths in the commit, `secrets` the names of the secrets on this machine; None
-    skips the rules that need them. `requirements` is the hash that image tags should contain.
+    skips the rules that need them. `requirements` is the hash that image tags should contain, and
+    `goals` are the processes that have goals. Without `server`, what concerns a server alone is
+    left out; what Drone rejects never is.
     """
-    source = Source(text, files, secrets, requirements)
+    source = Source(text, files, secrets, requirements, goals)
     return sorted({*(Finding(line, "error", message) for line, message in _errors(text)),
-                   *(Finding(line, "warning", message) for line, message in _warnings(source))})
+                   *(found for found in _warnings(source) if server or not found.server)})
 
 
 def _errors(text: str) -> Problems:
@@ -77,11 +83,13 @@ def _yaml_errors(message: str) -> Problems:
         yield int(line), error if "not supported" in error else f"yaml: {error}: {fix}"
 
 
-def _warnings(source: Source) -> Problems:
+def _warnings(source: Source) -> Iterator[Finding]:
     try:
         for rule in RULES:
-            yield from rule(source)
+            for line, message in rule(source):
+                yield Finding(line, "warning", message, server=rule in SERVER_RULES)
         for pipeline in source.kubernetes:
-            yield from rejections.untrusted(pipeline)
+            for line, message in rejections.untrusted(pipeline):
+                yield Finding(line, "warning", message)
     except FileError:
         pass  # _errors reports it

@@ -1,6 +1,8 @@
 """A `.drone.yml` and what is known about its commit, as the rules of `lint` see them."""
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +14,9 @@ from taglab.engines.drone.schema import (
 from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
 
 EVENTS = ("push", "tag", "pull_request", "promote", "rollback", "cron", "custom")
+GOALS = "goals/goals.toml"  # the file in a lab
+_PROCESS = re.compile(r"\blab/processes/(\w+)/main\.py\b")
+_JUDGES = re.compile(r"-m +taglab\.goals\b")
 # Each of these refs has variables that the others do not have.
 _SAMPLE_REFS = ("refs/heads/main", "refs/tags/v1.2.3-a+b", "refs/tags/2024.1.15-a", "refs/tags/x")
 
@@ -24,6 +29,7 @@ class Source:
     files: Collection[str] | None = None
     secrets: Collection[str] | None = None
     requirements: str = ""
+    goals: Collection[str] = ()
 
     @cached_property
     def documents(self) -> list[Fields]:
@@ -69,6 +75,27 @@ def secrets_of(step: Fields) -> list[tuple[str, Secret]]:
     """Return the variables and settings of a step that take their value from a secret."""
     return [(name, value) for name, value in (*step.environment.items(), *step.settings.items())
             if isinstance(value, Secret)]
+
+
+def processes_in(command: str) -> list[str]:
+    """Return the processes of the lab whose main.py a command runs."""
+    return _PROCESS.findall(command)
+
+
+def judges_goals(command: str) -> bool:
+    """Return whether a command compares the runs of its build with the goals."""
+    return bool(_JUDGES.search(command))
+
+
+def processes_with_goals(text: str) -> set[str]:
+    """Return the processes that a goals.toml names; none if it cannot be read."""
+    try:
+        goals = tomllib.loads(text).get("goal")
+    except tomllib.TOMLDecodeError:
+        return set()
+    named = [goal.get("process") for goal in goals or () if isinstance(goal, dict)] if isinstance(
+        goals, list) else []
+    return {name for name in named if isinstance(name, str)}
 
 
 def sample_variables() -> dict[str, str]:

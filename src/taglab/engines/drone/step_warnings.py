@@ -3,14 +3,14 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from difflib import get_close_matches
 
 from taglab.engines.drone.fields import Fields, Schema
 from taglab.engines.drone.outcome import FAIL_FAST
 from taglab.engines.drone.rejections import Problems
 from taglab.engines.drone.schema import PIPELINE, WORKSPACE
-from taglab.engines.drone.source import Source, secrets_of
+from taglab.engines.drone.source import Source, judges_goals, processes_in, secrets_of
 
 _SYNONYMS = {"tag": "ref", "tags": "ref", "refs": "ref", "on": "trigger", "only": "trigger",
              "env": "environment", "variables": "environment", "secrets": "environment",
@@ -107,43 +107,74 @@ def unknown_secrets(source: Source) -> Problems:
     if source.secrets is None:
         return
     known = {name.lower() for name in (*source.secrets, *source.given_secrets)}
+    missing: dict[tuple[str, str], list[int]] = {}  # the lines of each
     for step in source.steps:
         if not step.commands:
             continue  # it runs only on the cluster
         for name, secret in secrets_of(step):
             if secret.name.lower() not in known:
-                yield (secret.line, f"there is no secret `{secret.name}`, so {name} is empty; "
-                       f"write `{secret.name} = \"VALUE\"` in .lab/secrets.toml")
+                missing.setdefault((name, secret.name), []).append(secret.line)
+    for (name, wanted), lines in missing.items():
+        yield (lines[0], f"there is no secret `{wanted}`, so {name} is empty{_count(lines)}; "
+               f"write `{wanted} = \"VALUE\"` in .lab/secrets.toml")
+
+
+def goals_unchecked(source: Source) -> Problems:
+    """A goal guards the builds of a pipeline that judges it after the process."""
+    for pipeline in source.kubernetes:
+        unchecked: dict[str, None] = {}
+        for step in pipeline.steps:
+            for command in step.commands:
+                unchecked |= dict.fromkeys(processes_in(command))
+                if judges_goals(command):
+                    unchecked.clear()
+        if names := ", ".join(name for name in unchecked if name in source.goals):
+            yield (pipeline.line_of("name"), f"the pipeline `{pipeline.name}` runs {names} and "
+                   "never checks the goals in goals/goals.toml; end it with a step that has "
+                   "`commands: [python -m taglab.goals]`")
 
 
 def unpinned_images(source: Source) -> Problems:
     """An image without a version changes over time."""
-    for step in source.steps:
-        image = step.image
+    for image, steps in _by_image(source.steps).items():
         tag = image.rpartition("/")[2].partition(":")[2]
-        if image and "@" not in image and "${" not in image and tag in ("", "latest"):
-            yield (image.line, f"`{image}` changes with every release; "
+        if "@" not in image and "${" not in image and tag in ("", "latest"):
+            yield (steps[0].image.line, f"`{image}`{_count(steps)} changes with every release; "
                    "write the tag of a version, `image: NAME:TAG`")
 
 
 def differing_images(source: Source) -> Problems:
     """On this machine, all steps share one environment; on the cluster, each has its image's."""
     for pipeline in source.kubernetes:
-        steps = list(filter(uses_python, pipeline.steps))
-        for step in steps:
-            if step.image != steps[0].image:
-                yield (step.line_of("image"), f"the step `{steps[0].name}` has another image, but "
-                       "on this machine all steps have the packages of requirements.txt; write "
-                       f"`image: {steps[0].image}`")
+        by_image = _by_image(filter(uses_python, pipeline.steps))
+        for image, steps in list(by_image.items())[1:]:
+            first, others = next(iter(by_image.items()))
+            yield (steps[0].line_of("image"), f"the step `{others[0].name}` has another image than "
+                   f"`{image}`{_count(steps)}, but on this machine all steps have the packages of "
+                   f"requirements.txt; write `image: {first}`")
 
 
 def outdated_images(source: Source) -> Problems:
     """The tag of an image contains the hash of the requirements that it was built from."""
-    for step in filter(uses_python, source.steps):
-        image = step.image
-        if image and "${" not in image and source.requirements not in image:
-            yield (image.line, f"`{image}` was not built from this requirements.txt; "
-                   f"build the image, and write the tag `:{source.requirements}` here")
+    for image, steps in _by_image(filter(uses_python, source.steps)).items():
+        if "${" not in image and source.requirements not in image:
+            yield (steps[0].image.line, f"`{image}`{_count(steps)} was not built from this "
+                   f"requirements.txt; write the tag `:{source.requirements}`, as `lab image` "
+                   "does, and build it")
+
+
+def _by_image(steps: Iterable[Fields]) -> dict[str, list[Fields]]:
+    """Return the steps that have an image, by the image."""
+    found: dict[str, list[Fields]] = {}
+    for step in steps:
+        if step.image:
+            found.setdefault(str(step.image), []).append(step)
+    return found
+
+
+def _count(places: Sized) -> str:
+    """Return in how many steps the cause of one finding is, if in several."""
+    return f" in {len(places)} steps" if len(places) > 1 else ""
 
 
 def uncommitted_paths(source: Source) -> Problems:
@@ -186,6 +217,6 @@ def uses_python(step: Fields) -> bool:
     return any(_PYTHON.search(command) for command in step.commands)
 
 
-RULES = (unknown_keys, cpu_in_cores, ignored_requests, partial_depends_on, fail_fast_with_when,
-         unknown_secrets, unpinned_images, differing_images, outdated_images, uncommitted_paths,
-         exit_code_2)
+RULES = (unknown_keys, partial_depends_on, unknown_secrets, uncommitted_paths, goals_unchecked)
+SERVER_RULES = (cpu_in_cores, ignored_requests, fail_fast_with_when, unpinned_images,
+                differing_images, outdated_images, exit_code_2)

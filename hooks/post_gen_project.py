@@ -26,8 +26,8 @@ IDENTITY = ("git config --global user.name 'Your Name'",
             "git config --global user.email you@example.com")
 INIT = "python3 vendor/taglab init"
 RUN = ("git tag run-examples-v1", "git push origin run-examples-v1")
-# A user's settings may run hooks, ignore files of the lab, convert line endings, or guess a name.
-PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "core.excludesFile=/dev/null",
+# A user's settings may ignore files of the lab, convert line endings, or guess a name.
+PLAIN = ("-c", "core.excludesFile=/dev/null", "-c", "core.attributesFile=/dev/null",
          "-c", "core.autocrlf=false", "-c", "user.useConfigOnly=true")
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from taglab.tracking.provenance import (
-    LARGE, config_hash, git_tags, pinned, run_tags, uncommitted_patch, versions)
+from taglab.tracking.patch import LARGE, uncommitted_patch
+from taglab.tracking.provenance import config_hash, git_tags, pinned, run_tags, versions
 
 
 def git(folder: Path, *words: str) -> str:

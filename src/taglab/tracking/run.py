@@ -21,7 +21,8 @@ from taglab.lab import lab_root, state_folder
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
 from taglab.tracking.context import set_variable, tagged_runs
-from taglab.tracking.provenance import run_tags, uncommitted_patch, versions
+from taglab.tracking.patch import uncommitted_patch
+from taglab.tracking.provenance import run_tags, versions
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.summary import FAILED, FINISHED, KILLED

@@ -1,7 +1,12 @@
 """What `lab init` and `lab launch` do with a user's settings of git, worktrees, foreign folders."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from tests.runner.conftest import SOURCE, Lab
 
@@ -50,3 +55,15 @@ def test_init_says_what_git_says_of_a_folder_of_another_owner(lab: Lab) -> None:
     assert done.returncode == 1 and "git init" not in done.stdout
     assert "detected dubious ownership" in done.stdout
     assert f"git config --global --add safe.directory {lab.path}" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become a user whom nobody knows")
+def test_a_user_without_a_home_is_told_to_name_one() -> None:
+    program = ("import os; from taglab.runner.environment import environments_folder\n"
+               "os.setuid(987654); environments_folder()")
+    variables = {name: value for name, value in os.environ.items()
+                 if name not in ("HOME", "XDG_CACHE_HOME")}
+    done = subprocess.run([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE,
+                          env={**variables, "PYTHONPATH": str(SOURCE)})
+    assert "EnvironmentFailure: this user has no home folder" in done.stderr
+    assert done.stderr.endswith("Type: export HOME=FOLDER\n")

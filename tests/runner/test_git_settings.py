@@ -113,7 +113,8 @@ def test_what_git_refuses_is_shown_as_git_says_it(lab: Lab) -> None:
     assert ":.drone.yml: fatal: bad object" in shown and lab.build() is None
 
 
-def test_a_lab_of_sha256_runs(make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lab_of_sha256_runs(make_lab: Callable[..., Lab],
+                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_DEFAULT_HASH", "sha256")
     lab = make_lab()
     monkeypatch.delenv("GIT_DEFAULT_HASH")

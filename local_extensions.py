@@ -21,6 +21,8 @@ from slugify import slugify
 MAX_SLUG_LENGTH = 40  # hooks/pre_gen_project.py states the whole rule, for answers that were typed
 REFUSED_FOLDER = ".refused"
 LIBRARY = Path("{{cookiecutter.project_slug}}", "vendor", "taglab")
+_PATH = "{{cookiecutter.project_slug}}"
+_JINJA = re.compile(r"\{[%#{]")
 _FOLDER_NAME = re.compile(rf"[a-z0-9-]{{1,{MAX_SLUG_LENGTH}}}")
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>&~|#$]")
 _LIST_MARKER = re.compile(r"\A([0-9]+(?=[.)])|(?=[-+]))")
@@ -31,7 +33,7 @@ def lab_slug(name: str) -> str:
 
     It is empty when the name holds no letter and no digit.
     """
-    slug = slugify(name, max_length=MAX_SLUG_LENGTH)
+    slug = slugify(name or "", max_length=MAX_SLUG_LENGTH)
     return f"{slug}-lab" if 0 < len(slug) < 3 else slug
 
 
@@ -42,7 +44,7 @@ def divert_unsafe_slug(answers: MutableMapping[str, str]) -> str:
     removes the innermost folder only: of `../a/b`, `../a` would stay. A slug that is no plain
     folder name is therefore replaced by `.refused`; the hook judges `__slug_answer`.
     """
-    if not _FOLDER_NAME.fullmatch(answers["project_slug"]):
+    if not _FOLDER_NAME.fullmatch(answers["project_slug"] or ""):
         answers["project_slug"] = REFUSED_FOLDER
     return answers["project_slug"]
 
@@ -106,6 +108,25 @@ class LabExtension(Extension):
             environment.filters[function.__name__] = function
         environment.globals["library_found"] = library_found
         _forget_this_module()
+
+    def preprocess(self, source: str, name: str | None, filename: str | None = None) -> str:
+        """Return the template that shows an answer as it was typed; any other is unchanged.
+
+        With --no-input, cookiecutter renders answers too. One with Jinja in it would end the
+        command with Jinja's exception; the pre_gen hook refuses it in a sentence.
+        """
+        if (name is not None or not _JINJA.search(source) or source.startswith(_PATH)
+                or source in _templates_without_name()):
+            return source
+        return f"{{{{ {source!a} }}}}"
+
+
+def _templates_without_name() -> set[str]:
+    """Return what cookiecutter renders from the template itself, beside files and their paths."""
+    template = Path(__file__).parent
+    questions = json.loads((template / "cookiecutter.json").read_text(encoding="utf-8"))
+    hooks = (file.read_text(encoding="utf-8") for file in (template / "hooks").glob("*.py"))
+    return {*hooks, *(answer for answer in questions.values() if isinstance(answer, str))}
 
 
 def _forget_this_module() -> None:

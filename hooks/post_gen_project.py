@@ -26,9 +26,9 @@ IDENTITY = ("git config --global user.name 'Your Name'",
             "git config --global user.email you@example.com")
 INIT = "python3 vendor/taglab init"
 RUN = ("git tag run-examples-v1", "git push origin run-examples-v1")
-# A user's settings may run hooks, ignore files of the lab, convert line endings, or guess a name.
-PLAIN = ("-c", "core.hooksPath=/dev/null", "-c", "core.excludesFile=/dev/null",
-         "-c", "core.autocrlf=false", "-c", "user.useConfigOnly=true")
+# A user's settings may ignore files of the lab, convert line endings, or guess a name.
+PLAIN = ("-c", "core.excludesFile=/dev/null", "-c", "core.autocrlf=false",
+         "-c", "user.useConfigOnly=true")
 
 
 def with_tag(image: str, tag: str) -> str:
@@ -138,7 +138,7 @@ def main() -> int:
         for folder, names in WITHOUT_PYTORCH.items():
             leave_out(lab / folder, names)
     name_the_image(lab / ".drone.yml", answers["runner_image"], requirements_hash(lab))
-    if answers["start_git"] == "yes":
+    if answers["start_git"] is True:
         happened, commands = start_git(lab)
     else:
         happened, commands = "To start git, type:", (COMMIT, INIT, *RUN)

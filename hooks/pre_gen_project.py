@@ -8,7 +8,6 @@ import unicodedata
 
 # Answers arrive as data, never as source code: tojson escapes quotes and non-ASCII characters.
 ANSWERS = r'''{{ cookiecutter | tojson }}'''
-BEFORE_RENDERING = r'''{{ _cookiecutter | default({}) | tojson }}'''
 LIBRARY_FOUND = r'''{{ library_found() | tojson }}'''
 
 SLUG = re.compile(r"[a-z0-9](-*[a-z0-9])*")
@@ -81,17 +80,10 @@ def shortened(text: str) -> str:
     return literal if len(literal) <= 70 else f"{literal[:66]}...{literal[-1]}"
 
 
-def problems(answers: dict[str, str], before_rendering: dict[str, str]) -> list[str]:
-    """Return a message about each answer that is refused.
-
-    `before_rendering` holds the answers as they were before cookiecutter rendered them.
-    """
+def problems(answers: dict[str, str]) -> list[str]:
+    """Return a message about each answer that is refused."""
     slug = answers["__slug_answer"]
-    found = [slug_problem(slug)]
-    for name in TEXTS:
-        # With --no-input, cookiecutter has already rendered `answers`.
-        typed = before_rendering.get(name, "")
-        found.append(text_problem(name, typed if JINJA.search(typed) else answers[name]))
+    found = [slug_problem(slug), *(text_problem(name, answers[name]) for name in TEXTS)]
     for name, example in (("mlflow_tracking_uri", "http://mlflow-server:5000"),
                           ("s3_endpoint", "http://s3:9000")):
         found.append(pattern_problem(name, URL_RULE, URL, answers[name], example))
@@ -106,7 +98,10 @@ def main() -> int:
     if not json.loads(LIBRARY_FOUND):
         print(NO_LIBRARY, file=sys.stderr)
         return 1
-    found = problems(json.loads(ANSWERS), json.loads(BEFORE_RENDERING))
+    answers = json.loads(ANSWERS)
+    found = [f"{name}: it is empty in the configuration file; write '' or remove the line"
+             for name, answer in answers.items() if answer is None and name[0] != "_"]
+    found = found or problems(answers)
     if found:
         print("Nothing was written. Please correct:", *found, sep="\n\n", end="\n\n",
               file=sys.stderr)

@@ -127,7 +127,7 @@ def test_a_quoted_command_reads_back(command: str) -> None:
 @given(secrets=st.lists(st.text("ab\n ", max_size=6), max_size=3),
        line=st.text("abc ", max_size=20))
 def test_no_part_of_a_secret_survives(secrets: list[str], line: str) -> None:
-    from taglab.runner.secrets import make_mask
+    from taglab.masking import make_mask
     masked = make_mask(secrets)(line.encode()).decode()
     for part in (part.strip() for secret in secrets for part in secret.split("\n")):
         assert len(part) < 2 or part not in masked

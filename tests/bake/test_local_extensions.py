@@ -107,6 +107,15 @@ def test_any_image_is_taken_apart_as_it_was_put_together(host: str, path: str, t
     assert image_registry(f"{host}/{path}{tag}") == host
 
 
+ENVIRONMENT = create_env_with_context(CONTEXT)
+
+
+@given(text=strategies.text() | strategies.text("{}%# '\"\\\n-a"))
+def test_an_answer_is_rendered_as_it_was_typed(text: str) -> None:
+    text = text.replace("\r", "")  # Jinja ends all lines with \n
+    assert ENVIRONMENT.from_string(text).render() == text
+
+
 def test_each_environment_reads_the_file_anew(tmp_path: Path,
                                               monkeypatch: pytest.MonkeyPatch) -> None:
     """An update with cruft loads an old and a new version of the file in one process."""

@@ -27,8 +27,9 @@ from taglab.engines.drone.substitution import SubstitutionError, substitute
 from taglab.engines.drone.tag_versions import version_variables
 from taglab.engines.drone.variables import (
     Commit, Repository, Stage, drone_variables, step_environment)
+from taglab.masking import make_mask
 from taglab.runner.process import Processes
-from taglab.runner.secrets import look_up_secrets, make_mask
+from taglab.runner.secrets import look_up_secrets
 
 Row = dict[str, Any]
 

@@ -196,6 +196,7 @@ ERRORS = [
     ("kind: pipeline\nplatform: {arch: vax}\n", "linter: unsupported architecture: vax: "),
     (PIPELINE.replace("pipeline", "Pipeline"), "resource not found: "),
     (PIPELINE.replace("exp", "${DRONE_TAG}", 1), "resource not found: "),
+    (PIPELINE.replace("exp", "a$$b", 1), "resource not found: "),
     ("kind: template\nname: a\n", "`kind: template`: not supported on this machine"),
     (PIPELINE + "pipeline:\n", "a line `pipeline:` makes Drone read the file as Drone 0.8"),
     (PIPELINE + "steps: [~]\n", "Linter: detected nil step: "),

@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from taglab.runner.children import adopt_orphans, kill_descendants
 from taglab.runner.process import Log, Processes
-from taglab.runner.secrets import make_mask
+from taglab.masking import make_mask
 adopt_orphans()
 folder, secrets = Path(sys.argv[2]), sys.argv[3].split(",")
 log, processes = Log(folder / "log"), Processes()

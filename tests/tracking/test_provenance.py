@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from taglab.tracking.provenance import (
-    LARGE, config_hash, git_tags, pinned, run_tags, uncommitted_patch, versions)
+from taglab.tracking.patch import LARGE, uncommitted_patch
+from taglab.tracking.provenance import config_hash, git_tags, pinned, run_tags, versions
 
 
 def git(folder: Path, *words: str) -> str:
@@ -60,14 +60,99 @@ def test_before_the_first_commit_everything_is_in_the_patch(tmp_path):
     assert b"+one" in uncommitted_patch(tmp_path)
 
 
+SETTINGS = {
+    "status.showUntrackedFiles": "no", "status.relativePaths": "true", "diff.noprefix": "true",
+    "diff.mnemonicPrefix": "true", "diff.external": "false", "diff.relative": "true",
+    "diff.orderFile": "/nowhere", "diff.context": "0", "diff.submodule": "log",
+    "color.ui": "always",
+    "diff.ignoreSubmodules": "all", "core.fsmonitor": "/bin/false", "core.quotePath": "true",
+    "core.pager": "false", "diff.colorMoved": "zebra", "diff.renames": "copies",
+    "diff.algorithm": "patience", "diff.wsErrorHighlight": "all", "core.hooksPath": "/nowhere",
+}
+
+
+def test_a_users_settings_change_nothing_of_tags_and_patch(repository, monkeypatch):
+    (repository / "a.txt").write_text("one\nmore\n")
+    expected = uncommitted_patch(repository)
+    (repository / "new.py").write_text("x = 1\n")
+    full = uncommitted_patch(repository)
+    for number, (name, value) in enumerate(SETTINGS.items()):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", name)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", value)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", str(len(SETTINGS)))
+    monkeypatch.setenv("GIT_DIFF_OPTS", "--unified=0")
+    monkeypatch.setenv("GIT_EXTERNAL_DIFF", "false")
+    assert uncommitted_patch(repository) == full != expected
+    git(repository, "checkout", "-q", "a.txt")
+    assert git_tags(repository)["dirty"] == "true"  # a new module counts
+
+
+def test_the_patch_names_what_it_does_not_hold(repository):
+    (repository / ".gitignore").write_text("*.log\n.env\n")
+    names = [".envrc", "deep/.env.local", "key.pem", "deep/ID_RSA", "my-credentials.json",
+             "secrets.toml", ".netrc", "kaggle.json"]
+    (repository / "deep").mkdir()
+    for name in names:
+        (repository / name).write_text("hunter2")
+    for name in ("credentials.py", "keys.py", "environment.yml", "tokens.json", "secrets.py"):
+        (repository / name).write_text(f"kept = {name!r}\n")
+    (repository / "a.pem").write_text("first\n")  # committed, and then changed
+    git(repository, "add", "a.pem")
+    git(repository, "commit", "-qm", "second", "--", "a.pem")
+    (repository / "a.pem").write_text("hunter2")
+    (repository / ".npmrc").write_text("hunter2")  # staged
+    git(repository, "add", ".npmrc")
+    for name in ("nested", "empty"):
+        (repository / name).mkdir()
+        git(repository / name, "init", "-q")
+    git(repository / "nested", "commit", "-q", "--allow-empty", "-m", "x")
+    patch = uncommitted_patch(repository).decode()
+    assert "hunter2" not in patch
+    notes = [line for line in patch.splitlines() if line.startswith("# not in this patch")]
+    reasons = {name: "its name is that of a file with secrets" for name in (
+        *names, "a.pem", ".npmrc")}
+    reasons |= dict.fromkeys(("nested/", "empty/"), "it is a git repository of its own")
+    assert sorted(notes) == sorted(f"# not in this patch, since {reason}: {name!r}"
+                                   for name, reason in reasons.items())
+    for name in ("credentials.py", "keys.py", "environment.yml", "tokens.json", "secrets.py"):
+        assert f"+kept = {name!r}" in patch
+    git(repository, "stash", "-qu")
+    (repository / ".git/it.patch").write_text(patch)
+    git(repository, "apply", ".git/it.patch")
+    assert (repository / "keys.py").exists() and not (repository / ".npmrc").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_file_that_may_not_be_read_is_named(repository):
+    (repository / "closed").write_text("x")
+    (repository / "closed").chmod(0)
+    (repository / "open").write_text("seen")
+    patch = uncommitted_patch(repository)
+    assert b"since it may not be read: 'closed'" in patch and b"+seen" in patch
+
+
+def test_a_folder_of_another_owner_says_what_git_says(repository, monkeypatch, capsys):
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    assert git_tags(repository) == {}
+    shown = capsys.readouterr().err
+    assert "warning: this run does not tell its commit" in shown
+    assert f"git config --global --add safe.directory {repository}" in shown
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "1")
+    monkeypatch.setenv("GIT_CONFIG_KEY_0", "safe.directory")
+    monkeypatch.setenv("GIT_CONFIG_VALUE_0", "*")
+    assert git_tags(repository)["dirty"] == "false"
+    assert capsys.readouterr().err == ""
+
+
 def test_the_variables_of_a_git_hook_are_ignored(repository, monkeypatch):
     tags = git_tags(repository)
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert git_tags(repository) == tags
 
 
-def test_without_git_or_a_repository_there_is_no_error(tmp_path, monkeypatch):
+def test_without_git_or_a_repository_there_is_no_error(tmp_path, monkeypatch, capsys):
     assert git_tags(tmp_path) == {} and uncommitted_patch(tmp_path) == b""
+    assert capsys.readouterr().err == ""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "commit" not in run_tags(tmp_path, "wine", {}, {})
 

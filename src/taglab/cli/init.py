@@ -42,8 +42,10 @@ def init(lab: Path) -> int:
         environment = ensure_environment(lab, report=lambda line: print(line, flush=True))
         make_venv(lab, environment)
     except GitError as error:
-        print(f"{error}\nType: git init -b main && git add -A && git commit -m 'A lab', "
-              "and then this command again.", file=sys.stderr)
+        print(error, file=sys.stderr)
+        if "not a git repository" in str(error):
+            print("Type: git init -b main && git add -A && git commit -m 'A lab', and then this "
+                  "command again.", file=sys.stderr)
         return 1
     except LabError as error:
         print(error, file=sys.stderr)

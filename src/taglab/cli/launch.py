@@ -9,10 +9,14 @@ from pathlib import Path
 from taglab.engines.drone.decide import all_pipelines
 from taglab.engines.drone.fields import Fields
 from taglab.errors import LabError
-from taglab.runner.git import git, git_environment
-from taglab.runner.remote import local_remote
+from taglab.git import git_environment
+from taglab.runner.git import git
+from taglab.runner.remote import REPOSITORY, local_remote
 
 _WILDCARD = re.compile(r"[*?\[\]{}\\]")
+# A launch asks for no message and no passphrase, and pushes its one tag alone.
+_OPTIONS = ("-c", "tag.gpgSign=false", "-c", "push.gpgSign=false", "-c", "push.followTags=false",
+            "-c", "push.pushOption=")
 
 
 def next_tag_commands(lab: Path, name: str) -> list[str]:
@@ -22,14 +26,14 @@ def next_tag_commands(lab: Path, name: str) -> list[str]:
     """
     pipelines = all_pipelines((lab / ".drone.yml").read_text(encoding="utf-8"))
     changes = git("status", "--porcelain", cwd=lab).splitlines()
-    tags = git("tag", "--list", cwd=lab).split()
+    tags = git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/tags", cwd=lab).split()
     tag = next_tag(tag_prefix(pipelines, name), tags)
     if changes:
         raise LabError("a tag holds only what is committed, and this is not:\n"
                        + "\n".join(changes[:10])
                        + "\nType: git add -A && git commit -m 'What changed'")
     remote = local_remote(lab)
-    if remote is None:
+    if remote is None or not (lab / REPOSITORY / "HEAD").exists():  # as in a new worktree
         raise LabError("the lab has no local remote. Type: lab init")
     return [f"git tag {tag}", f"git push {remote} refs/tags/{tag}"]
 
@@ -68,10 +72,15 @@ def next_tag(prefix: str, tags: Collection[str]) -> str:
 
 
 def run(lab: Path, commands: list[str]) -> int:
-    """Print and run the commands up to the first that fails; return the last exit status."""
+    """Print and run git commands up to the first that fails; return the last exit status.
+
+    Tag and push are not signed, whatever the user's settings: who wants that tags by hand.
+    """
     for command in commands:
         print(f"$ {command}", flush=True)
-        status = subprocess.run(command.split(), cwd=lab, env=git_environment()).returncode
+        program, *words = command.split()
+        status = subprocess.run([program, *_OPTIONS, *words], cwd=lab,
+                                env=git_environment()).returncode
         if status:
             return status
     return 0

@@ -37,8 +37,8 @@ from taglab.runner.workspace import write_requirements
 
 def repository(lab: Path) -> Repository:
     """Return the lab's local repository as Drone describes one."""
-    bare = f"file://{lab / REPOSITORY}"
-    return Repository("local", lab.name, "main", f"file://{lab}", bare, bare)
+    bare = (lab / REPOSITORY).as_uri()
+    return Repository("local", lab.name, "main", lab.as_uri(), bare, bare)
 
 
 def drone_event(commit: Commit, lab: Path) -> Event:

@@ -29,8 +29,15 @@ _IMPORTED_FIRST = ("mlflow", "torch", "sklearn", "pandas", "matplotlib")
 
 
 def environments_folder() -> Path:
-    """Return the folder of this user's environments, in XDG_CACHE_HOME or ~/.cache."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    """Return the folder of this user's environments, in XDG_CACHE_HOME or ~/.cache.
+
+    Raises EnvironmentFailure for a user without a home.
+    """
+    try:
+        cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError as error:
+        raise EnvironmentFailure("this user has no home folder, where the packages would be kept. "
+                                 "Type: export HOME=FOLDER") from error
     return Path(cache) / "taglab" / "environments"
 
 

@@ -1,28 +1,20 @@
-"""Runs git, without the variables that bind it to the repository of an outer git command."""
+"""Runs git for the runner and the command line, which want text, and an error they can show."""
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from taglab.errors import LabError
+from taglab.git import run_git
 
-_LOCAL_VARIABLES = (  # listed by `git rev-parse --local-env-vars`; the last is set in hooks
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_CONFIG", "GIT_CONFIG_PARAMETERS", "GIT_CONFIG_COUNT",
-    "GIT_OBJECT_DIRECTORY", "GIT_DIR", "GIT_WORK_TREE", "GIT_IMPLICIT_WORK_TREE", "GIT_GRAFT_FILE",
-    "GIT_INDEX_FILE", "GIT_NO_REPLACE_OBJECTS", "GIT_REPLACE_REF_BASE", "GIT_PREFIX",
-    "GIT_SHALLOW_FILE", "GIT_COMMON_DIR", "GIT_INTERNAL_SUPER_PREFIX", "GIT_QUARANTINE_PATH",
-)
+
+# Options with which a checkout writes the files as the commit holds them.
+AS_COMMITTED = ("-c", "core.autocrlf=false", "-c", "core.eol=lf", "-c", "core.symlinks=true",
+                "-c", "core.attributesFile=/dev/null")
 
 
 class GitError(LabError):
     """A git command failed; the message holds the command and git's own message."""
-
-
-def git_environment() -> dict[str, str]:
-    """Return this process's environment without the variables that bind git to a repository."""
-    return {name: value for name, value in os.environ.items() if name not in _LOCAL_VARIABLES}
 
 
 def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> str:
@@ -31,11 +23,10 @@ def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
     Raises GitError when git is missing or the command fails.
     """
     try:
-        done = subprocess.run(("git", *arguments), cwd=cwd, stdin=subprocess.DEVNULL,
-                              env={**git_environment(), **(environment or {})}, capture_output=True,
-                              encoding="utf-8", errors="replace")
+        done = run_git(*arguments, cwd=cwd, environment=environment)
     except FileNotFoundError as error:
         raise GitError(f"git cannot be started in {cwd}: {error.strerror}") from error
+    output, problem = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
     if done.returncode != 0:
-        raise GitError(f"git {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
-    return done.stdout
+        raise GitError(f"git {' '.join(arguments)}: {problem.strip() or output.strip()}")
+    return output

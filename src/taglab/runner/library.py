@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from taglab.lab import LIBRARY
-from taglab.runner.git import git
+from taglab.runner.git import AS_COMMITTED, git
 from taglab.runner.remote import REPOSITORY
 from taglab.runner.settings import python_path
 
@@ -52,5 +52,5 @@ def checkout(lab: Path, commit: str, folder: Path) -> None:
     listed = git("ls-tree", "-z", "--name-only", commit, "--", *_NEEDED, cwd=bare)
     if names := [name for name in listed.split("\0") if name]:
         git("--git-dir", str(bare), "--work-tree", str(folder), "-c", "core.bare=false",
-            "-c", "core.autocrlf=false", "checkout", commit, "--", *names, cwd=folder,
+            *AS_COMMITTED, "checkout", commit, "--", *names, cwd=folder,
             environment={"GIT_INDEX_FILE": str(folder / ".index")})

@@ -12,9 +12,10 @@ from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.fields import Fields
 from taglab.engines.drone.outcome import PipelineState, PlannedStep, StepState, plan
 from taglab.engines.drone.variables import Commit, step_environment, step_variables
+from taglab.masking import make_mask
 from taglab.runner.git import GitError
 from taglab.runner.process import Log, Processes
-from taglab.runner.secrets import look_up_secrets, make_mask
+from taglab.runner.secrets import look_up_secrets
 from taglab.runner.workspace import clone, relocate
 
 

@@ -11,8 +11,8 @@ from time import monotonic, sleep
 from typing import IO
 
 from taglab.engines.drone.script import ENTRYPOINT, step_script
+from taglab.masking import Mask
 from taglab.runner.children import MARK, ProcessTree
-from taglab.runner.secrets import Mask
 
 _LONGEST_PIECE = 1024 * 1024  # bytes; a longer line is forwarded in pieces of about this size
 _GRACE_PERIOD = 10.0  # seconds between SIGTERM and SIGKILL

@@ -31,7 +31,9 @@ from taglab.runner.requirements import requirements_hash
 from taglab.runner.tables import findings_text
 from taglab.runner.workspace import write_requirements
 
-_NONE = "0" * 40
+# What git says of an object that is no commit, and of a commit without the file.
+_NOTHING_TO_RUN = {"dereferences to": "it names no commit",
+                   "does not exist in": "the commit has no .drone.yml"}
 
 
 def receive(lab: Path, lines: Iterable[str]) -> int:
@@ -45,7 +47,7 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
     started = []
     for line in lines:
         old, new, ref = line.rstrip("\n").split(" ", 2)
-        if new != _NONE and ref.startswith(("refs/tags/", "refs/heads/")):
+        if new.strip("0") and ref.startswith(("refs/tags/", "refs/heads/")):
             if created := _create_pushed_build(lab, old, new, ref):
                 start(lab, *created)
                 started.append(created[0].number)
@@ -68,13 +70,12 @@ def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
 
 def _create_pushed_build(lab: Path, before: str, pushed: str,
                          ref: str) -> tuple[Build, TextIO] | None:
-    missing = "it names no commit"
     try:
         commit = read_commit(lab, ref, pushed, before)
-        missing = "the commit has no .drone.yml"
         text = drone_file(lab, commit)
-    except GitError:
-        print(f"{ref.split('/', 2)[2]}: {missing}, so nothing runs")
+    except GitError as error:
+        known = [reason for words, reason in _NOTHING_TO_RUN.items() if words in str(error)]
+        print(f"{ref.split('/', 2)[2]}: {known[0] if known else error}, so nothing runs")
         return None
     if findings := _lint_commit(lab, commit, text):
         click.echo(findings_text(findings))  # without colours, since this is no terminal

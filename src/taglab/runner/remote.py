@@ -30,7 +30,9 @@ def make_remote(lab: Path) -> str:
     bare = lab / REPOSITORY
     if not (bare / "HEAD").exists():
         bare.parent.mkdir(exist_ok=True)
-        git("init", "--quiet", "--bare", "--template=", "--initial-branch=main", str(bare), cwd=lab)
+        hashes = git("rev-parse", "--show-object-format", cwd=lab).strip()
+        git("init", "--quiet", "--bare", "--template=", "--initial-branch=main",
+            f"--object-format={hashes}", str(bare), cwd=lab)
     # The repository names its own hooks: a user's global core.hooksPath would switch them off.
     git("--git-dir", str(bare), "config", "core.hooksPath", "hooks", cwd=lab)
     hook = bare / "hooks" / "post-receive"

@@ -1,10 +1,9 @@
-"""The secrets of a lab on this machine, and how they are masked in the output of steps."""
+"""The secrets of a lab on this machine."""
 from __future__ import annotations
 
 import os
-import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from taglab.engines.drone.fields import Secret
@@ -12,7 +11,6 @@ from taglab.errors import LabError
 
 FILE = Path(".lab", "secrets.toml")
 _PREFIX = "LAB_SECRET_"
-_MASK = b"******"
 
 
 def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -48,30 +46,3 @@ def look_up_secrets(environment: Mapping[str, str | Secret],
               for name, value in environment.items()}
     used = [values[name] for name, value in environment.items() if isinstance(value, Secret)]
     return values, used
-
-
-class Mask:
-    """Replaces secrets by six stars, as Drone does."""
-
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        by_length = sorted(parts, key=len, reverse=True)  # the longest match first
-        self._longest = len(by_length[0]) if by_length else 0
-        self._pattern = re.compile(b"|".join(map(re.escape, by_length)))
-
-    def __call__(self, text: bytes) -> bytes:
-        """Return `text` with all secrets masked."""
-        return self._pattern.sub(_MASK, text) if self._longest else text
-
-    def safe_end(self, text: bytes) -> int:
-        """Return an index at which the unfinished line `text` can be split outside any secret."""
-        end = len(text) - max(self._longest - 1, 0)
-        for found in self._pattern.finditer(text) if self._longest else ():
-            if found.start() < end < found.end():
-                return found.end()
-        return end
-
-
-def make_mask(secrets: Iterable[str]) -> Mask:
-    """Return a mask for every line of every secret, except lines of a single byte."""
-    parts = {part.strip().encode() for secret in secrets for part in secret.split("\n")}
-    return Mask(part for part in parts if len(part) > 1)

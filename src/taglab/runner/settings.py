@@ -50,8 +50,10 @@ def machine_variables(settings: Settings, lab: Path, build: Path, environment: P
                       shell: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the variables that the settings and the shell that pushed give to every step."""
     taken = {name: shell[name] for name in settings.shell if name in shell}
-    folders = {"lab": lab, "build": build, "environment": environment or build}
-    own = {name: value.format(**folders) for name, value in settings.variables.items()}
+    folders = {"lab": str(lab), "build": str(build), "environment": str(environment or build)}
+    quoted = {name: path.replace("%", "%25").replace("?", "%3F") for name, path in folders.items()}
+    own = {name: value.format(**(quoted if "://" in value else folders))
+           for name, value in settings.variables.items()}
     return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **taken, **own}
 
 

@@ -5,8 +5,13 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from taglab.runner.git import git
+from taglab.runner.git import AS_COMMITTED, git
 from taglab.runner.remote import REPOSITORY
+
+# Protocol 2 gives any commit, also one that no ref names any more.
+_FETCH = ("-c", "protocol.version=2", "-c", "protocol.file.allow=always",
+          "-c", "fetch.fsckObjects=false", "-c", "fetch.recurseSubmodules=false",
+          "fetch", "--quiet")
 
 
 def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
@@ -16,17 +21,21 @@ def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
     other than 0 limits the history to that many commits. Raises GitError.
     """
     bare = lab / REPOSITORY
-    git("init", "--quiet", "--template=", "--initial-branch=main", ".", cwd=folder)
-    git("remote", "add", "origin", f"file://{bare}", cwd=folder)
+    git("init", "--quiet", "--template=", "--initial-branch=main", object_format(commit), ".",
+        cwd=folder)
+    git("remote", "add", "origin", bare.as_uri(), cwd=folder)
     if depth:
-        git("fetch", "--quiet", f"--depth={depth}", "origin", commit, cwd=folder)
+        git(*_FETCH, f"--depth={depth}", str(bare), commit, cwd=folder)
     else:
         alternates = folder / ".git" / "objects" / "info" / "alternates"
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{bare}/objects\n", encoding="utf-8")
-    # The user's own git settings must not change the files.
-    git("-c", "core.hooksPath=/dev/null", "-c", "core.autocrlf=false", "checkout", "--quiet",
-        "--detach", commit, cwd=folder)
+    git(*AS_COMMITTED, "checkout", "--quiet", "--detach", commit, cwd=folder)
+
+
+def object_format(commit: str) -> str:
+    """Return the option of `git init` for a repository that is to hold the commit."""
+    return f"--object-format={'sha1' if len(commit) == 40 else 'sha256'}"
 
 
 def write_requirements(lab: Path, commit: str, folder: Path) -> bool:

@@ -11,6 +11,7 @@ from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import FINISHED, PRUNED, Outcome
 from taglab.search.plan import Plan
 from taglab.tracking.context import new_run_tags
+from taglab.tracking.masking import mask_file, read_mask
 from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.signals import uninterrupted
 from taglab.tracking.summary import PARENT, find_runs
@@ -38,6 +39,7 @@ class TrialRuns:
             self._tags["search_process"] = str(process)
             self._own += f" and tags.search_process = '{process}'"
         self._interrupted: dict[int, str] = {}  # run ids by trial number
+        self._mask = read_mask()
         finished = "attributes.status = 'FINISHED' and tags.trial_hash != ''"
         self._earlier = {run.data.tags["trial_hash"]: run for run in (
             find_runs(self._client, self._name, finished) if skip_finished else [])}
@@ -128,6 +130,7 @@ class TrialRuns:
         """Log how a trial ended and end its run; doing so twice changes nothing."""
         folder = self._journal.files(record.number)
         folder.mkdir(exist_ok=True)
+        record.error = self._mask(record.error.encode(errors="backslashreplace")).decode()
         if record.error:
             (folder / "traceback.txt").write_text(record.error, encoding="utf-8")
         params = [Param(name, str(value)[:LONGEST_PARAM])
@@ -135,8 +138,8 @@ class TrialRuns:
         tags = [RunTag(*tag) for tag in self._tags_of(record).items()]
         self._client.log_batch(record.run_id, self._metrics_of(record), params, tags)
         log = folder / "output.log"
-        if log.exists() and not log.stat().st_size:
-            log.unlink()
+        if log.exists():
+            mask_file(log, self._mask) if log.stat().st_size else log.unlink()
         if any(folder.iterdir()):
             self._client.log_artifacts(record.run_id, str(folder))
         self._client.set_terminated(record.run_id, record.state, record.ended)

@@ -9,9 +9,7 @@ import os
 import pickle
 import platform
 import re
-import shutil
-import subprocess
-import tempfile
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,8 @@ from typing import Any
 import taglab
 from taglab.ci import read_build
 from taglab.cluster.manifest import JOB_NAME
+from taglab.git import run_git
 from taglab.hashes import edited_files
-
-LARGE = 1_000_000  # bytes; a larger untracked file is named in the patch, but not part of it
 
 
 def run_tags(
@@ -75,40 +72,23 @@ def digest(*known: Any) -> str:
 
 
 def git_tags(folder: Path) -> dict[str, str]:
-    """Return the commit and whether files differ from it; {} without git or a repository."""
-    status = _git(folder, "status", "--porcelain", "--", ".")
-    if status is None:
-        return {}
-    tags = {"dirty": "true" if status else "false"}
-    commit = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
-    return tags | {"commit": commit.decode().strip()} if commit else tags
+    """Return the commit and whether files differ from it; {} without git or a repository.
 
-
-def uncommitted_patch(folder: Path) -> bytes:
-    """Return the difference between the last commit and the files, untracked ones included.
-
-    `git apply` on a clean clone of the commit restores the files.
+    Where git refuses for another reason, such as a folder of another owner, prints what it says.
     """
-    base = "HEAD"
-    if not _git(folder, "rev-parse", "--verify", "--quiet", base):  # no commit yet: an empty tree
-        base = (_git(folder, "hash-object", "-t", "tree", os.devnull) or b"").decode().strip()
-    index = _git(folder, "rev-parse", "--path-format=absolute", "--git-path", "index") or b""
-    names = _git(folder, "ls-files", "--others", "--exclude-standard", "-z") or b""
-    new = [os.fsdecode(name) for name in names.split(b"\0") if name]
-    large = [name for name in new if os.lstat(folder / name).st_size > LARGE]
-    with tempfile.TemporaryDirectory() as scratch:
-        # In a copy of the index, so that what the user has staged stays as it is.
-        environment = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
-        if os.path.exists(index.strip()):
-            shutil.copyfile(os.fsdecode(index.strip()), environment["GIT_INDEX_FILE"])
-        if small := [name for name in new if name not in large]:
-            _git(folder, "add", "--intent-to-add", "--pathspec-from-file=-", "--pathspec-file-nul",
-                 environment=environment, text=b"\0".join(map(os.fsencode, small)))
-        patch = _git(folder, "diff", "--binary", "--no-color", "--no-ext-diff", "--no-textconv",
-                     "--src-prefix=a/", "--dst-prefix=b/", base, "--", ".",
-                     environment=environment) or b""
-    notes = (f"# not in this patch, larger than {LARGE} bytes: {name}\n" for name in large)
-    return "".join(notes).encode(errors="surrogateescape") + patch
+    try:
+        done = run_git("status", "--porcelain", "--", ".", cwd=folder)
+    except FileNotFoundError:  # git is not installed
+        return {}
+    problem = done.stderr.decode(errors="replace").strip()
+    if done.returncode != 0:
+        if not problem.startswith("fatal: not a git repository (or any"):
+            print(f"warning: this run does not tell its commit and changes. git says: {problem}",
+                  file=sys.stderr)
+        return {}
+    tags = {"dirty": "true" if done.stdout else "false"}
+    commit = run_git("rev-parse", "--verify", "--quiet", "HEAD", cwd=folder).stdout
+    return tags | {"commit": commit.decode().strip()} if commit else tags
 
 
 def versions() -> str:
@@ -125,20 +105,3 @@ def pinned(*names: str) -> list[str]:
     Raises importlib.metadata.PackageNotFoundError for what is not installed.
     """
     return [f"{name}=={importlib.metadata.version(name)}" for name in names]
-
-
-def _git(
-    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None, text: bytes = b""
-) -> bytes | None:
-    """Return what a git command prints, or None when it fails or git is missing."""
-    # In a git hook these variables name the hook's repository, not this one.
-    inherited = {name: value for name, value in os.environ.items()
-                 if name not in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX")}
-    try:
-        return subprocess.run(
-            ["git", "--no-optional-locks", "-C", str(folder), "--literal-pathspecs", *arguments],
-            input=text, capture_output=True, check=True,
-            env={**inherited, **(environment or {})},
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -21,7 +21,9 @@ from taglab.lab import lab_root, state_folder
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
 from taglab.tracking.context import set_variable, tagged_runs
-from taglab.tracking.provenance import run_tags, uncommitted_patch, versions
+from taglab.tracking.masking import mask_file, read_mask
+from taglab.tracking.patch import uncommitted_patch
+from taglab.tracking.provenance import run_tags, versions
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
@@ -120,7 +122,7 @@ def _log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "versions.txt").write_text(versions(), encoding="utf-8")
         if tags.get("dirty") == "true":
-            Path(folder, "uncommitted.patch").write_bytes(uncommitted_patch(lab))
+            Path(folder, "uncommitted.patch").write_bytes(read_mask()(uncommitted_patch(lab)))
         mlflow.log_artifacts(folder)
 
 
@@ -130,6 +132,7 @@ def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:
     try:
         while (active := mlflow.active_run()) and active.info.run_id != run_id:
             mlflow.end_run(status)
+        mask_file(log, read_mask())
         mlflow.log_artifact(str(log), run_id=run_id)
     except Exception as error:
         print(f"warning: output.log of run {run_id} was not stored: {error}", file=sys.stderr)

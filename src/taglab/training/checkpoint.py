@@ -13,7 +13,7 @@ import torch
 
 from taglab.lab import lab_root, state_folder
 from taglab.tracking.context import process_tags
-from taglab.tracking.provenance import uncommitted_patch
+from taglab.tracking.patch import uncommitted_patch
 from taglab.training.distributed import all_gather, rank
 
 SHARE = 20  # writing takes at most one part in so many of the time

@@ -61,7 +61,9 @@ def _find(documents: Sequence[Fields], name: str) -> Fields:
             raise FileError("not supported on this machine:\n"
                             f"line {document.line_of('type')}: this machine runs "
                             f"`type: kubernetes`, not `{document.type}`")
-    raise FileError("resource not found: `${…}` cannot be used in a pipeline's name")
+    _raise_first(rejections.never_found(
+        [each for each in documents if getattr(each, "name", "") == name]))
+    raise FileError("resource not found: `${…}`, `$$` and `\\` cannot be used in a pipeline's name")
 
 
 def _raise_first(problems: rejections.Problems) -> None:

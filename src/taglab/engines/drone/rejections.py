@@ -24,6 +24,7 @@ _TRUSTED_VOLUMES = {"host": "host volumes", "claim": "PVC", "config_map": "confi
                     "secret": "secret volumes"}
 _LONGEST_NAME = 100  # bytes
 _ASK_FOR_TRUST = "or push to the team's server, where an admin can mark the repository as trusted"
+_EXPANDED = re.compile(r"\$[${]|\\")
 _WAY_OUT = "remove it to run on this machine, or push the tag to the team's server"
 _NOT_HERE = {"privileged": "privileged steps are", "entrypoint": "an entrypoint is",
              "command": "arguments of an image are", "user": "another user is",
@@ -84,9 +85,9 @@ def never_found(documents: Sequence[Fields]) -> Problems:
     for document in documents:
         if document.kind and document.kind not in ("pipeline", *NOT_PIPELINES):
             yield document.kind.line, "resource not found: write `kind: pipeline`"
-        elif "${" in getattr(document, "name", ""):
+        elif _EXPANDED.search(getattr(document, "name", "")):
             yield (document.name.line, "resource not found: Drone's server does not expand "
-                   "`${…}` in a name; write it out")
+                   "`${…}`, `$$` and `\\` in a name, as its runner does; write a name without")
 
 
 def on_parsing(pipeline: Fields) -> Problems:
@@ -194,5 +195,14 @@ def _unsupported_step(step: Fields, workspace: str) -> Problems:
         yield step.line, "no `name`"
     if not step.commands:
         yield step.line, "no `commands`: this machine cannot run an image's own entrypoint"
+    for command in step.commands:
+        if workspace.strip("/") and _path(workspace).search(command):
+            yield (command.line, f"`{workspace}` in `commands`: the workspace is elsewhere on this "
+                   "machine; write `$DRONE_WORKSPACE`, which is right on both")
     if step.working_dir and not PurePosixPath(step.working_dir).is_relative_to(workspace):
         yield step.working_dir.line, f"`working_dir` must be below {workspace} on this machine"
+
+
+def _path(folder: str) -> re.Pattern[str]:
+    """Return a pattern for the folder, or what is in it, within a shell command."""
+    return re.compile(r"(?<![\w./-])" + re.escape(folder.rstrip("/")) + r"(?![\w.-])")

@@ -36,7 +36,7 @@ def environments_folder() -> Path:
     try:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:
-        raise EnvironmentFailure("this user has no home folder, where the packages would be kept. "
+        raise LabError("this user has no home folder, where the packages would be kept. "
                                  "Type: export HOME=FOLDER") from error
     return Path(cache) / "taglab" / "environments"
 

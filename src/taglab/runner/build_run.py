@@ -1,8 +1,8 @@
 """Runs a build: its environment, its pipelines in order, and the summary at the end."""
 from __future__ import annotations
 
+import os
 import platform
-import shutil
 import signal
 import threading
 import traceback
@@ -21,9 +21,10 @@ from taglab.engines.drone.outcome import (
     ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, build_status)
 from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
 from taglab.errors import LabError
-from taglab.runner.builds import Build, Builds, PipelineRecord
+from taglab.runner.builds import Build, Builds, PipelineRecord, ended_pipelines
 from taglab.runner.children import kill_descendants
-from taglab.runner.environment import ensure_environment
+from taglab.runner.environment import ensure_environment, requirements_hash
+from taglab.runner.folders import remove_folder
 from taglab.runner.git import git
 from taglab.runner.library import ask_library
 from taglab.runner.pipeline_run import BuildContext, PipelineRun
@@ -93,12 +94,13 @@ class BuildRun:
             except Exception as failure:  # a bug in the runner must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
+            self.log.check()
             if status == SUCCESS and self.log.failure:
                 status, error = ERROR, self.log.failure
             if self._cancelled:
                 status, error = KILLED, ""
-            self._skip_the_rest()
-            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self._end_the_rest(error)
+            remove_folder(self.folder / "work")
             self.log.say()
             self.log.say(step_table(replace(self.build, status=status, finished=time())))
             self._report_runs(status)
@@ -115,16 +117,16 @@ class BuildRun:
         if not runs:
             kill_descendants()  # pip, which is making the environment
 
-    def _skip_the_rest(self) -> None:
-        """Mark pipelines as skipped that an error kept from starting."""
-        for record in self.build.pipelines:
-            if record.status not in FINAL:
-                self._record(replace(record, status=SKIPPED))
+    def _end_the_rest(self, error: str) -> None:
+        """Mark the pipelines and steps as ended that an error has kept from it."""
+        self._update(pipelines=ended_pipelines(self.build.pipelines, error, time()))
 
     def _prepare_environment(self) -> None:
-        if write_requirements(self.lab, self.build.commit.sha, self.folder):
+        folder = self.builds.requirements(self.build.number)
+        if write_requirements(self.lab, self.build.commit.sha, folder):
+            _check_requirements(folder)
             self._environment = ensure_environment(
-                self.folder, lambda line: self.log.say(line, "environment"))
+                folder, lambda line: self.log.say(line, "environment"))
 
     def _run_pipelines(self, text: str) -> None:
         waiting = {record.name: record for record in self.build.pipelines}
@@ -226,6 +228,22 @@ class BuildRun:
             self.log.say()
             self.log.say(done.stdout.rstrip() if done.returncode == 0 else
                          f"no summary of the runs: {problem}")
+
+
+def _check_requirements(folder: Path) -> None:
+    """Raise LabError where `folder`/requirements.txt or a file that it includes is of no use."""
+    try:
+        requirements_hash(folder)
+    except OSError as error:
+        name = os.path.relpath(error.filename, folder)
+        raise LabError(f"requirements.txt includes {name}, which cannot be read: {error.strerror}. "
+                       "Commit it, or take the line out") from error
+    except RecursionError as error:
+        raise LabError("requirements.txt includes itself, by -r or -c in one of its files. "
+                       "Take that line out") from error
+    except UnicodeError as error:
+        raise LabError(f"requirements.txt, or a file that it includes, is not UTF-8: {error}"
+                       ) from error
 
 
 def effective_dependencies(pipelines: Sequence[Fields],

@@ -70,7 +70,7 @@ class BuildRun:
         self._runs: list[PipelineRun] = []
         self._cancelled = False
         self._environment: Path | None = None
-        self._lock = threading.Lock()
+        self._lock, self._saving = threading.Lock(), threading.Lock()
 
     def run(self, hold: TextIO) -> Build:
         """Run the build to its end and return its final record.
@@ -204,18 +204,24 @@ class BuildRun:
         with self._lock:
             self.build = replace(self.build, pipelines=tuple(
                 record if each.name == record.name else each for each in self.build.pipelines))
-            self._save()
+            build = self.build
+        self._save(build)
 
     def _update(self, **changes: Any) -> None:
         with self._lock:
-            self.build = replace(self.build, **changes)
-            self._save()
+            build = self.build = replace(self.build, **changes)
+        self._save(build)
 
-    def _save(self) -> None:
-        try:
-            self.builds.save(self.build)
-        except OSError as error:  # a full disk: the steps go on, and the next write may succeed
-            self.log.say(f"warning: the state of the build could not be recorded: {error.strerror}")
+    def _save(self, build: Build) -> None:
+        """Write the record to disk, unless it has been replaced: then that change writes both."""
+        with self._saving:
+            if build is not self.build:
+                return
+            try:
+                self.builds.save(build)
+            except OSError as error:  # a full disk: the steps go on, and the next may succeed
+                self.log.say("warning: the state of the build could not be recorded: "
+                             f"{error.strerror}")
 
     def _report_runs(self, status: str) -> None:
         """Let the commit's library list the build's MLflow runs, or end those of a killed build."""
@@ -241,9 +247,6 @@ def _check_requirements(folder: Path) -> None:
     except RecursionError as error:
         raise LabError("requirements.txt includes itself, by -r or -c in one of its files. "
                        "Take that line out") from error
-    except UnicodeError as error:
-        raise LabError(f"requirements.txt, or a file that it includes, is not UTF-8: {error}"
-                       ) from error
 
 
 def effective_dependencies(pipelines: Sequence[Fields],

@@ -47,5 +47,5 @@ def skipped_note(numbers: Sequence[int], limit: int) -> str:
         f"{len(numbers)} builds are skipped: {numbers[0]} to {numbers[-1]} in lab builds. "
         f"To run one, type: lab restart {numbers[0]}"]
     return "\n".join((
-        f"note: more than {limit} tags were pushed, and only the newest of each pipeline runs "
-        f"(tags_per_push under [limits] in {SETTINGS})", *one_by_one))
+        "note: only the newest tag of each pipeline runs, since this push has more tags than "
+        f"tags_per_push = {limit} ([limits] in {SETTINGS})", *one_by_one))

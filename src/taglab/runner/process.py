@@ -137,7 +137,7 @@ def why_not_started(environment: Mapping[str, str], error: Exception) -> str:
         if not name or "=" in name or "\0" in name + value:
             return (f"the environment variable {name!r} cannot be set: a name is not empty and "
                     "holds no `=`, and neither name nor value holds a zero byte")
-    if isinstance(error, OSError) and error.errno == errno.E2BIG:
+    if environment and isinstance(error, OSError) and error.errno == errno.E2BIG:
         sizes = {name: len(value.encode(errors="surrogatepass"))
                  for name, value in environment.items()}
         largest = max(sizes, key=lambda name: sizes[name])

@@ -2,15 +2,11 @@
 from __future__ import annotations
 
 import errno
-import os
-import time
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taglab.runner.folders import remove_folder
 from taglab.runner.process import why_not_started
 
 from .conftest import PIPELINE, Lab
@@ -52,25 +48,9 @@ def test_deeply_nested_folders_stop_nothing(lab: Lab) -> None:
     assert lab.build().status == "success" and not (lab.path / ".lab/builds/1/work").exists()
 
 
-def test_a_folder_is_removed_however_deep_it_is(tmp_path: Path) -> None:
-    here = os.getcwd()
-    (tmp_path / "work").mkdir()
-    os.chdir(tmp_path / "work")
-    try:
-        for _ in range(1200):
-            os.mkdir("d")
-            os.chdir("d")
-    finally:
-        os.chdir(here)
-    remove_folder(tmp_path / "work")
-    remove_folder(tmp_path / "missing")
-    assert list(tmp_path.iterdir()) == []
-
-
+LONG = ",\n    ".join(f"true {char * 30_000}" for char in "abc")  # is printed too: counts twice
 STEPS = {
-    "long commands": (f"commands: ['true {'x' * 140_000}']", "its commands have 280"),
-    "a long variable": (f"commands: [echo never], environment: {{KEY: {'x' * 140_000}}}",
-                        "the variable KEY has 140000 bytes"),
+    "long commands": (f"commands: [{LONG}]", "its commands have 180"),
     "a bad name": ("commands: [echo never], environment: {'a=b': c}",
                    "the environment variable 'a=b' cannot be set"),
     "a file": ("commands: [echo never], working_dir: /drone/src/.drone.yml/below",
@@ -135,20 +115,3 @@ def test_a_step_that_removes_the_log_is_no_success(lab: Lab, then: str) -> None:
     assert (lab.build().status, lab.build().error) == (
         "error", "a step has removed the log of the build")
     assert "Traceback" not in lab.lab("logs", "1").stdout
-
-
-def test_many_pipelines_are_cancelled_quickly(lab: Lab) -> None:
-    names = [f"p{number}" for number in range(60)]
-    lab.pipeline("", "---\n".join(
-        PIPELINE.replace("name: exp", f"name: {name}")
-        + "clone: {disable: true}\nsteps: [{name: a, image: x, commands: [sleep 99]}]\n"
-        for name in names))
-    lab.git("tag", "exp-1")
-    push = lab.start_push("-q", "origin", "exp-1")
-    while not (lab.build() and all(each.steps and each.steps[0].status == "running"
-                                   for each in lab.build().pipelines)):
-        time.sleep(0.2)
-    before = time.monotonic()
-    assert "build 1: killed" in lab.lab("cancel", "1").stdout
-    print(time.monotonic() - before)
-    push.wait(60)

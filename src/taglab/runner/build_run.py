@@ -22,7 +22,7 @@ from taglab.engines.drone.outcome import (
 from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
 from taglab.errors import LabError
 from taglab.runner.builds import Build, Builds, PipelineRecord, ended_pipelines
-from taglab.runner.children import kill_descendants
+from taglab.runner.children import Children, kill_descendants
 from taglab.runner.environment import ensure_environment, requirements_hash
 from taglab.runner.folders import remove_folder
 from taglab.runner.git import git
@@ -70,6 +70,7 @@ class BuildRun:
         self._runs: list[PipelineRun] = []
         self._cancelled = False
         self._environment: Path | None = None
+        self._children = Children()
         self._lock, self._saving = threading.Lock(), threading.Lock()
 
     def run(self, hold: TextIO) -> Build:
@@ -110,9 +111,9 @@ class BuildRun:
     def cancel(self) -> None:
         """End everything that runs and start nothing else."""
         with self._lock:
-            self._cancelled = True
+            again, self._cancelled = self._cancelled, True
             runs = list(self._runs)
-        for run in runs:
+        for run in [] if again else runs:
             run.stop()
         if not runs:
             kill_descendants()  # pip, which is making the environment
@@ -198,7 +199,8 @@ class BuildRun:
         return BuildContext(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab), self._machine_variables(), self.log,
-            60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1)
+            60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1,
+            children=self._children)
 
     def _record(self, record: PipelineRecord) -> None:
         with self._lock:

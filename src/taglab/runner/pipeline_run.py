@@ -13,6 +13,7 @@ from taglab.engines.drone.fields import Fields
 from taglab.engines.drone.outcome import PipelineState, PlannedStep, StepState, plan
 from taglab.engines.drone.variables import Commit, step_environment, step_variables
 from taglab.errors import LabError
+from taglab.runner.children import Children
 from taglab.runner.git import GitError
 from taglab.runner.missing_files import TAIL, missing_file_hint
 from taglab.runner.process import Log, Processes
@@ -34,6 +35,7 @@ class BuildContext:
     log: Log
     timeout: float  # of a pipeline, in seconds
     show_pipeline: bool  # whether the log names the pipeline of each step
+    children: Children
 
 
 class PipelineRun:
@@ -49,7 +51,7 @@ class PipelineRun:
         self._home, self._workspace = folder / "home", folder / "src"
         self._record = record
         self._state = PipelineState(plan(pipeline, context.event))
-        self._steps, self._background = Processes(), Processes()
+        self._steps, self._background = Processes(context.children), Processes(context.children)
 
     def run(self) -> str:
         """Run the steps and return the pipeline's status."""

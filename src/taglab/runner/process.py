@@ -13,7 +13,7 @@ from typing import IO
 
 from taglab.engines.drone.script import ENTRYPOINT, step_script
 from taglab.errors import LabError
-from taglab.runner.children import MARK, ProcessTree
+from taglab.runner.children import MARK, Children, ProcessTree
 from taglab.runner.secrets import Mask
 
 _LONGEST_PIECE = 1024 * 1024  # bytes; a longer line is forwarded in pieces of about this size
@@ -68,8 +68,9 @@ class Log:
 class Processes:
     """The running steps of a pipeline, which can be stopped together."""
 
-    def __init__(self) -> None:
+    def __init__(self, children: Children | None = None) -> None:
         self.stopped = False
+        self._children = children or Children()
         self._deadline = 0.0
         self._running: set[ProcessTree] = set()
         self._lock = threading.Lock()
@@ -92,7 +93,7 @@ class Processes:
                     stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
             except (OSError, ValueError) as error:
                 raise StepError(why_not_started(environment, error)) from error
-            tree = ProcessTree(process.pid, mark)
+            tree = ProcessTree(process.pid, mark, self._children)
             self._running.add(tree)
         ended = threading.Event()
         reader = threading.Thread(target=_forward, args=(process.stdout, write, mask, ended),
@@ -118,16 +119,20 @@ class Processes:
                 return
             self._deadline = monotonic() + _GRACE_PERIOD
             self.stopped = True
-            for tree in self._running:
-                tree.send(signal.SIGTERM)
-        killer = threading.Timer(_GRACE_PERIOD, self._kill)
-        killer.daemon = True
-        killer.start()
-
-    def _kill(self) -> None:
-        with self._lock:
             running = list(self._running)
         for tree in running:
+            tree.send_to_group(signal.SIGTERM)
+        if running:  # looking for other processes takes longer, and many pipelines may be stopped
+            threading.Thread(target=self._end, args=(running,), daemon=True).start()
+
+    def _end(self, running: Iterable[ProcessTree]) -> None:
+        """Send SIGTERM to processes outside the shell's group, and later kill what still runs."""
+        for tree in running:
+            tree.send_outside_group(signal.SIGTERM)
+        sleep(max(0.0, self._deadline - monotonic()))
+        with self._lock:
+            left = list(self._running)
+        for tree in left:
             tree.kill()
 
 

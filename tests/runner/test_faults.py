@@ -48,7 +48,7 @@ def test_deeply_nested_folders_stop_nothing(lab: Lab) -> None:
     assert lab.build().status == "success" and not (lab.path / ".lab/builds/1/work").exists()
 
 
-LONG = ",\n    ".join(f"true {char * 30_000}" for char in "abc")  # is printed too: counts twice
+LONG = ",\n            ".join(f"true {char * 30_000}" for char in "abc")  # printed too
 STEPS = {
     "long commands": (f"commands: [{LONG}]", "its commands have 180"),
     "a bad name": ("commands: [echo never], environment: {'a=b': c}",

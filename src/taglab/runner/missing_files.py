@@ -14,7 +14,7 @@ from taglab.runner.remote import REPOSITORY
 
 TAIL = 32 * 1024  # bytes of output, the last ones, in which a file's name is looked for
 _MARKS = ("no such file", "not found", "filenotfounderror", "cannot open")
-_LONGEST_LINE = 2048
+_LONGEST_LINE = 1024
 _LINES = 10
 _QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+\"""")
 

@@ -216,7 +216,8 @@ def test_what_a_killed_process_was_installing_keeps_the_others_waiting(
 
 @pytest.mark.parametrize(("files", "message"), [
     ({"requirements.txt": "-r base.txt\n"},
-     "cannot read base.txt, which requirements.txt names: No such file or directory"),
+     "cannot read base.txt, which requirements.txt names: No such file or directory. "
+     "Commit it, or take the line out"),
     ({"requirements.txt": "-r base.txt\n", "base.txt": "-r requirements.txt\n"},
      "requirements.txt includes itself, by way of base.txt. Take that `-r` line out"),
     ({"requirements.txt": b"caf\xe9\n"},

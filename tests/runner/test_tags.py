@@ -25,6 +25,7 @@ def test_a_deleted_tag_keeps_the_commit_of_its_build(lab: Lab) -> None:
 
 
 def test_ten_tags_in_one_push_run_in_order_two_at_a_time(lab: Lab) -> None:
+    lab.write("runtimes/machine.toml", "[limits]\ntags_per_push = 10\n")
     lab.pipeline("steps: [{name: a, image: x, commands: [sleep 0.3]}]\n")
     tags = [f"exp-{number}" for number in range(10)]
     for tag in tags:

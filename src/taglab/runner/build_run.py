@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import signal
 import threading
 import traceback
@@ -21,9 +20,10 @@ from taglab.engines.drone.outcome import (
     ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS, build_status)
 from taglab.engines.drone.variables import Commit, Repository, Stage, drone_variables
 from taglab.errors import LabError
-from taglab.runner.builds import Build, Builds, PipelineRecord
-from taglab.runner.children import kill_descendants
+from taglab.runner.builds import Build, Builds, PipelineRecord, ended_pipelines
+from taglab.runner.children import Children, kill_descendants
 from taglab.runner.environment import ensure_environment
+from taglab.runner.folders import remove_folder
 from taglab.runner.git import git
 from taglab.runner.library import ask_library
 from taglab.runner.pipeline_run import BuildContext, PipelineRun
@@ -69,7 +69,8 @@ class BuildRun:
         self._runs: list[PipelineRun] = []
         self._cancelled = False
         self._environment: Path | None = None
-        self._lock = threading.Lock()
+        self._children = Children()
+        self._lock, self._saving = threading.Lock(), threading.Lock()
 
     def run(self, hold: TextIO) -> Build:
         """Run the build to its end and return its final record.
@@ -93,12 +94,13 @@ class BuildRun:
             except Exception as failure:  # a bug in the runner must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
+            self.log.check()
             if status == SUCCESS and self.log.failure:
                 status, error = ERROR, self.log.failure
             if self._cancelled:
                 status, error = KILLED, ""
-            self._skip_the_rest()
-            shutil.rmtree(self.folder / "work", ignore_errors=True)
+            self._end_the_rest(error)
+            remove_folder(self.folder / "work")
             self.log.say()
             self.log.say(step_table(replace(self.build, status=status, finished=time())))
             self._report_runs(status)
@@ -108,23 +110,22 @@ class BuildRun:
     def cancel(self) -> None:
         """End everything that runs and start nothing else."""
         with self._lock:
-            self._cancelled = True
+            again, self._cancelled = self._cancelled, True
             runs = list(self._runs)
-        for run in runs:
+        for run in [] if again else runs:
             run.stop()
         if not runs:
             kill_descendants()  # pip, which is making the environment
 
-    def _skip_the_rest(self) -> None:
-        """Mark pipelines as skipped that an error kept from starting."""
-        for record in self.build.pipelines:
-            if record.status not in FINAL:
-                self._record(replace(record, status=SKIPPED))
+    def _end_the_rest(self, error: str) -> None:
+        """Mark the pipelines and steps as ended that an error has kept from it."""
+        self._update(pipelines=ended_pipelines(self.build.pipelines, error, time()))
 
     def _prepare_environment(self) -> None:
-        if write_requirements(self.lab, self.build.commit.sha, self.folder):
+        folder = self.builds.requirements(self.build.number)
+        if write_requirements(self.lab, self.build.commit.sha, folder):
             self._environment = ensure_environment(
-                self.folder, lambda line: self.log.say(line, "environment"))
+                folder, lambda line: self.log.say(line, "environment"))
 
     def _run_pipelines(self, text: str) -> None:
         waiting = {record.name: record for record in self.build.pipelines}
@@ -196,24 +197,31 @@ class BuildRun:
         return BuildContext(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab), self._machine_variables(), self.log,
-            60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1)
+            60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1,
+            children=self._children)
 
     def _record(self, record: PipelineRecord) -> None:
         with self._lock:
             self.build = replace(self.build, pipelines=tuple(
                 record if each.name == record.name else each for each in self.build.pipelines))
-            self._save()
+            build = self.build
+        self._save(build)
 
     def _update(self, **changes: Any) -> None:
         with self._lock:
-            self.build = replace(self.build, **changes)
-            self._save()
+            build = self.build = replace(self.build, **changes)
+        self._save(build)
 
-    def _save(self) -> None:
-        try:
-            self.builds.save(self.build)
-        except OSError as error:  # a full disk: the steps go on, and the next write may succeed
-            self.log.say(f"warning: the state of the build could not be recorded: {error.strerror}")
+    def _save(self, build: Build) -> None:
+        """Write the record to disk, unless it has been replaced: then that change writes both."""
+        with self._saving:
+            if build is not self.build:
+                return
+            try:
+                self.builds.save(build)
+            except OSError as error:  # a full disk: the steps go on, and the next may succeed
+                self.log.say("warning: the state of the build could not be recorded: "
+                             f"{error.strerror}")
 
     def _report_runs(self, status: str) -> None:
         """Let the commit's library list the build's MLflow runs, or end those of a killed build."""

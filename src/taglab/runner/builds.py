@@ -8,8 +8,7 @@ import errno
 import fcntl
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, TextIO, TypeVar
 
 from taglab.engines.drone.outcome import ERROR, FINAL, PENDING, RUNNING, SKIPPED, StepState
 from taglab.engines.drone.variables import Commit
+from taglab.runner.folders import remove_folder
 
 CAPACITY = 2  # builds that may run at the same time
 INTERRUPTED = "interrupted"  # the error of a build whose runner died
@@ -73,6 +73,10 @@ class Builds:
         """Return the log file of a build."""
         return self.folder(number) / "log"
 
+    def requirements(self, number: int) -> Path:
+        """Return the folder for the requirements files of a build's commit, under their paths."""
+        return self.folder(number) / "requirements"
+
     def numbers(self) -> list[int]:
         """Return the numbers of all builds, oldest first."""
         if not self.root.exists():
@@ -86,7 +90,7 @@ class Builds:
         Returns the build and its lock file, open and locked. The folder appears under its number
         complete, with record, log and lock, or not at all. Raises OSError in the latter case.
         """
-        records = tuple(map(PipelineRecord, pipelines))
+        records = tuple(PipelineRecord(name, status) for name in pipelines)
         folder = self.root / f"new-{os.urandom(8).hex()}"
         folder.mkdir(parents=True)
         try:
@@ -99,7 +103,7 @@ class Builds:
                 if _take_name(folder, self.folder(number)):
                     break
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
             raise
         _sync(self.root)
         return build, hold
@@ -179,13 +183,25 @@ class Builds:
 
 def interrupted(build: Build, log: Path) -> Build:
     """Return a build whose runner died as one that ended when it last wrote to its log."""
-    ended = log.stat().st_mtime if log.exists() else build.started or build.created
-    pipelines = []
-    for pipeline in build.pipelines:
-        steps = tuple(_end(step, finished=ended, exit_code=255) for step in pipeline.steps)
-        pipelines.append(_end(replace(pipeline, steps=steps), finished=ended, error=INTERRUPTED))
-    return replace(build, status=ERROR, error=INTERRUPTED, finished=ended,
-                   pipelines=tuple(pipelines))
+    return with_error(build, INTERRUPTED,
+                      log.stat().st_mtime if log.exists() else build.started or build.created)
+
+
+def with_error(build: Build, error: str, now: float) -> Build:
+    """Return a build that an error has ended, with all that ran in it or had not started."""
+    return replace(build, status=ERROR, error=error, finished=now,
+                   pipelines=ended_pipelines(build.pipelines, error, now))
+
+
+def ended_pipelines(pipelines: Iterable[PipelineRecord], error: str,
+                    now: float) -> tuple[PipelineRecord, ...]:
+    """Return pipelines in which nothing runs any more: what ran has an error, the rest is skipped.
+    """
+    found = []
+    for pipeline in pipelines:
+        steps = tuple(_end(step, finished=now, exit_code=255) for step in pipeline.steps)
+        found.append(_end(replace(pipeline, steps=steps), finished=now, error=error))
+    return tuple(found)
 
 
 def _end(part: _Part, **changes: Any) -> _Part:

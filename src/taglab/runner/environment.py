@@ -37,7 +37,7 @@ def environments_folder() -> Path:
         cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     except RuntimeError as error:
         raise LabError("this user has no home folder, where the packages would be kept. "
-                                 "Type: export HOME=FOLDER") from error
+                       "Type: export HOME=FOLDER") from error
     return Path(cache) / "taglab" / "environments"
 
 

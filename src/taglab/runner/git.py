@@ -22,11 +22,16 @@ def git(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None
 
     Raises GitError when git is missing or the command fails.
     """
+    return git_bytes(*arguments, cwd=cwd, environment=environment).decode(errors="replace")
+
+
+def git_bytes(*arguments: str, cwd: Path, environment: Mapping[str, str] | None = None) -> bytes:
+    """Run git as `git` does, and return its output as it is."""
     try:
         done = run_git(*arguments, cwd=cwd, environment=environment)
     except FileNotFoundError as error:
         raise GitError(f"git cannot be started in {cwd}: {error.strerror}") from error
-    output, problem = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
     if done.returncode != 0:
-        raise GitError(f"git {' '.join(arguments)}: {problem.strip() or output.strip()}")
-    return output
+        problem = (done.stderr.strip() or done.stdout.strip()).decode(errors="replace")
+        raise GitError(f"git {' '.join(arguments)}: {problem}")
+    return done.stdout

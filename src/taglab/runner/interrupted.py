@@ -1,13 +1,13 @@
 """Cleans up after a runner that died: its processes, its files, its MLflow runs, its record."""
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from taglab.engines.drone.outcome import FINAL
 from taglab.runner.builds import INTERRUPTED, Builds, interrupted
 from taglab.runner.children import kill_processes_with
 from taglab.runner.environment import environment_path
+from taglab.runner.folders import remove_folder
 from taglab.runner.library import ask_library
 from taglab.runner.settings import machine_variables, read_settings
 
@@ -32,9 +32,10 @@ def _end(builds: Builds, number: int) -> None:
         folder = builds.folder(number)
         build = interrupted(build, builds.log(number))
         kill_processes_with(f"DRONE_BUILD_LINK=file://{builds.log(number)}")
-        shutil.rmtree(folder / "work", ignore_errors=True)
-        if (folder / "requirements.txt").exists():
-            environment = environment_path(folder)
+        remove_folder(folder / "work")
+        requirements = builds.requirements(number)
+        if (requirements / "requirements.txt").exists():
+            environment = environment_path(requirements)
             if (environment / "ready").exists():
                 variables = machine_variables(read_settings(builds.lab), builds.lab, folder,
                                               environment)

@@ -7,12 +7,12 @@ from before 0.2 carry `lib.tracking`, which takes the same words without the ver
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
 from taglab.lab import LIBRARY
+from taglab.runner.folders import remove_folder
 from taglab.runner.git import AS_COMMITTED, git
 from taglab.runner.remote import REPOSITORY
 from taglab.runner.settings import python_path
@@ -41,13 +41,13 @@ def ask_library(lab: Path, commit: str, folder: Path, python: Path, variables: M
                  "LAB_ROOT": str(code)},
             capture_output=True, encoding="utf-8", errors="replace")
     finally:
-        shutil.rmtree(code, ignore_errors=True)
+        remove_folder(code)
 
 
 def checkout(lab: Path, commit: str, folder: Path) -> None:
     """Write what a commit holds of its library into `folder`."""
     bare = lab / REPOSITORY
-    shutil.rmtree(folder, ignore_errors=True)
+    remove_folder(folder)
     folder.mkdir(parents=True)
     listed = git("ls-tree", "-z", "--name-only", commit, "--", *_NEEDED, cwd=bare)
     if names := [name for name in listed.split("\0") if name]:

@@ -12,11 +12,16 @@ from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.fields import Fields
 from taglab.engines.drone.outcome import PipelineState, PlannedStep, StepState, plan
 from taglab.engines.drone.variables import Commit, step_environment, step_variables
+from taglab.errors import LabError
 from taglab.masking import make_mask
+from taglab.runner.children import Children
 from taglab.runner.git import GitError
+from taglab.runner.missing_files import TAIL, missing_file_hint
 from taglab.runner.process import Log, Processes
 from taglab.runner.secrets import look_up_secrets
 from taglab.runner.workspace import clone, relocate
+
+_NOT_STARTED = 126  # the exit code of a step that could not be started, as a shell's
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class BuildContext:
     log: Log
     timeout: float  # of a pipeline, in seconds
     show_pipeline: bool  # whether the log names the pipeline of each step
+    children: Children
 
 
 class PipelineRun:
@@ -46,7 +52,7 @@ class PipelineRun:
         self._home, self._workspace = folder / "home", folder / "src"
         self._record = record
         self._state = PipelineState(plan(pipeline, context.event))
-        self._steps, self._background = Processes(), Processes()
+        self._steps, self._background = Processes(context.children), Processes(context.children)
 
     def run(self) -> str:
         """Run the steps and return the pipeline's status."""
@@ -97,27 +103,40 @@ class PipelineRun:
     def _run_step(self, planned: PlannedStep) -> int:
         name = planned.name
         shown = f"{self._pipeline.name}/{name}" if self._context.show_pipeline else name
-        if planned.step is None:
-            return self._clone(shown)
-        environment, secrets = look_up_secrets(
-            step_environment(planned.step), self._context.secrets)
-        home = self._home / str(list(self._state.planned).index(name))  # names may hold slashes
-        home.mkdir(parents=True, mode=0o700)
-        below = Path(planned.step.working_dir or self._pipeline.workspace.path)
-        folder = self._workspace / below.relative_to(self._pipeline.workspace.path)
-        folder.mkdir(parents=True, exist_ok=True)
-        processes = self._background if planned.background else self._steps
-        return processes.run(
-            planned.step.commands, folder, self._step_variables(environment, home, name),
-            lambda lines: self._context.log.write(shown, lines), make_mask(secrets))
-
-    def _clone(self, shown: str) -> int:
-        commit = self._context.commit
         try:
-            clone(self._context.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
+            return self._clone(shown) if planned.step is None else self._run_commands(
+                name, shown, planned.step, self._background if planned.background else self._steps)
         except GitError as error:
             self._context.log.say(str(error), shown)
             return 128
+        except (LabError, OSError) as error:
+            self._context.log.say(f"the step could not run: {error}", shown)
+            return _NOT_STARTED
+
+    def _run_commands(self, name: str, shown: str, step: Fields, processes: Processes) -> int:
+        environment, secrets = look_up_secrets(step_environment(step), self._context.secrets)
+        home = self._home / str(list(self._state.planned).index(name))  # names may hold slashes
+        home.mkdir(parents=True, mode=0o700)
+        below = Path(step.working_dir or self._pipeline.workspace.path)
+        folder = self._workspace / below.relative_to(self._pipeline.workspace.path)
+        folder.mkdir(parents=True, exist_ok=True)
+        last = b""
+
+        def write(lines: bytes) -> None:
+            nonlocal last
+            self._context.log.write(shown, lines)
+            last = (last + lines)[-TAIL:]
+
+        code = processes.run(step.commands, folder, self._step_variables(environment, home, name),
+                             write, make_mask(secrets))
+        if code and (hint := missing_file_hint(self._context.lab, self._context.commit.sha, last,
+                                               folder, self._workspace)):
+            self._context.log.say(hint, shown)
+        return code
+
+    def _clone(self, shown: str) -> int:
+        commit = self._context.commit
+        clone(self._context.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
         self._context.log.say(f"{commit.ref} is commit {commit.sha}", shown)
         return 0
 

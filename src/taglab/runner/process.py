@@ -1,6 +1,7 @@
 """Runs a step as a process and writes its output, with secrets masked, to the build's log."""
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -11,11 +12,17 @@ from time import monotonic, sleep
 from typing import IO
 
 from taglab.engines.drone.script import ENTRYPOINT, step_script
+from taglab.errors import LabError
 from taglab.masking import Mask
-from taglab.runner.children import MARK, ProcessTree
+from taglab.runner.children import MARK, Children, ProcessTree
 
 _LONGEST_PIECE = 1024 * 1024  # bytes; a longer line is forwarded in pieces of about this size
+_SCRIPT = "DRONE_SCRIPT"
 _GRACE_PERIOD = 10.0  # seconds between SIGTERM and SIGKILL
+
+
+class StepError(LabError):
+    """A step could not be started; the message says why."""
 
 
 class Log:
@@ -26,7 +33,7 @@ class Log:
 
     def __init__(self, path: Path) -> None:
         self.failure = ""
-        self._file = path.open("ab", buffering=0)
+        self._path, self._file = path, path.open("ab", buffering=0)
         self._lock = threading.Lock()
 
     def write(self, step: str, text: bytes) -> None:
@@ -41,6 +48,15 @@ class Log:
         """Append a message from the runner itself."""
         self.write(step, f"{text}\n".encode(errors="backslashreplace"))
 
+    def check(self) -> None:
+        """Find out whether the file is still where it was; a step may have removed it."""
+        try:
+            if os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno())):
+                return
+        except FileNotFoundError:
+            pass
+        self.failure = "a step has removed the log of the build"
+
     def _append(self, body: memoryview) -> None:
         try:
             while body:
@@ -52,8 +68,9 @@ class Log:
 class Processes:
     """The running steps of a pipeline, which can be stopped together."""
 
-    def __init__(self) -> None:
+    def __init__(self, children: Children | None = None) -> None:
         self.stopped = False
+        self._children = children or Children()
         self._deadline = 0.0
         self._running: set[ProcessTree] = set()
         self._lock = threading.Lock()
@@ -63,18 +80,20 @@ class Processes:
         """Run a step's commands in `folder` and return their exit code.
 
         Their output goes to `write` while they run: masked, and in whole lines. Processes that
-        they leave in the background are killed when they end, as in a container.
+        they leave in the background are killed when they end, as in a container. Raises StepError.
         """
         mark = os.urandom(16).hex()
-        script = step_script(commands)
+        environment = {**variables, MARK: mark, _SCRIPT: step_script(commands)}
         with self._lock:
             if self.stopped:
                 return 137
-            process = subprocess.Popen(
-                ENTRYPOINT, cwd=folder, env={**variables, MARK: mark, "DRONE_SCRIPT": script},
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True)
-            tree = ProcessTree(process.pid, mark)
+            try:
+                process = subprocess.Popen(
+                    ENTRYPOINT, cwd=folder, env=environment, stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+            except (OSError, ValueError) as error:
+                raise StepError(why_not_started(environment, error)) from error
+            tree = ProcessTree(process.pid, mark, self._children)
             self._running.add(tree)
         ended = threading.Event()
         reader = threading.Thread(target=_forward, args=(process.stdout, write, mask, ended),
@@ -100,17 +119,37 @@ class Processes:
                 return
             self._deadline = monotonic() + _GRACE_PERIOD
             self.stopped = True
-            for tree in self._running:
-                tree.send(signal.SIGTERM)
-        killer = threading.Timer(_GRACE_PERIOD, self._kill)
-        killer.daemon = True
-        killer.start()
-
-    def _kill(self) -> None:
-        with self._lock:
             running = list(self._running)
         for tree in running:
+            tree.send_to_group(signal.SIGTERM)
+        if running:  # looking for other processes takes longer, and many pipelines may be stopped
+            threading.Thread(target=self._end, args=(running,), daemon=True).start()
+
+    def _end(self, running: Iterable[ProcessTree]) -> None:
+        """Send SIGTERM to processes outside the shell's group, and later kill what still runs."""
+        for tree in running:
+            tree.send_outside_group(signal.SIGTERM)
+        sleep(max(0.0, self._deadline - monotonic()))
+        with self._lock:
+            left = list(self._running)
+        for tree in left:
             tree.kill()
+
+
+def why_not_started(environment: Mapping[str, str], error: Exception) -> str:
+    """Return why a step with this environment could not be started, and what to change."""
+    for name, value in environment.items():
+        if not name or "=" in name or "\0" in name + value:
+            return (f"the environment variable {name!r} cannot be set: a name is not empty and "
+                    "holds no `=`, and neither name nor value holds a zero byte")
+    if environment and isinstance(error, OSError) and error.errno == errno.E2BIG:
+        sizes = {name: len(value.encode(errors="surrogatepass"))
+                 for name, value in environment.items()}
+        largest = max(sizes, key=lambda name: sizes[name])
+        what = "its commands have" if largest == _SCRIPT else f"the variable {largest} has"
+        return (f"{what} {sizes[largest]} bytes, more than a process can be given on this machine. "
+                "Put long text into a file of the repository, and keep a commit's message short")
+    return str(error)
 
 
 def _forward(output: IO[bytes], write: Callable[[bytes], None], mask: Mask,

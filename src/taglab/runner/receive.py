@@ -5,7 +5,8 @@ import io
 import os
 import sys
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep, time
@@ -13,27 +14,41 @@ from typing import TextIO
 
 import click
 
+from taglab.engines.drone.conditions import Condition
 from taglab.engines.drone.decide import all_pipelines, triggered_pipelines
 from taglab.engines.drone.documents import FileError
+from taglab.engines.drone.globs import glob_match
 from taglab.engines.drone.lint import Finding, lint
-from taglab.engines.drone.outcome import ERROR, FINAL
+from taglab.engines.drone.outcome import ERROR, FINAL, PENDING, SKIPPED
 from taglab.engines.drone.source import GOALS, processes_with_goals
 from taglab.engines.drone.variables import Commit
 from taglab.errors import LabError
 from taglab.lab import LIBRARY
 from taglab.runner.build_run import BuildRun, drone_event, drone_file
-from taglab.runner.builds import INTERRUPTED, Build, Builds
+from taglab.runner.builds import INTERRUPTED, Build, Builds, with_error
 from taglab.runner.children import adopt_orphans, kill_descendants
 from taglab.runner.git import GitError, git
 from taglab.runner.interrupted import end_interrupted
+from taglab.runner.newest_tags import older_tags, skipped_note, tags_newest_first
 from taglab.runner.remote import REPOSITORY, has_server
 from taglab.runner.requirements import requirements_hash
+from taglab.runner.settings import default_settings, read_settings
 from taglab.runner.tables import findings_text
+from taglab.runner.terminal import be_disturbed, going_on, tell_terminal, undisturbed
+from taglab.runner.uncommitted import uncommitted_note
 from taglab.runner.workspace import write_requirements
 
 # What git says of an object that is no commit, and of a commit without the file.
 _NOTHING_TO_RUN = {"dereferences to": "it names no commit",
                    "does not exist in": "the commit has no .drone.yml"}
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """A tag or branch that was pushed: its commit, and the text of the commit's `.drone.yml`."""
+
+    commit: Commit
+    text: str
 
 
 def receive(lab: Path, lines: Iterable[str]) -> int:
@@ -44,19 +59,105 @@ def receive(lab: Path, lines: Iterable[str]) -> int:
     for stream in (sys.stdin, sys.stdout):  # git's names are bytes
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="surrogateescape")
-    started = []
-    for line in lines:
-        old, new, ref = line.rstrip("\n").split(" ", 2)
-        if new.strip("0") and ref.startswith(("refs/tags/", "refs/heads/")):
-            if created := _create_pushed_build(lab, old, new, ref):
-                start(lab, *created)
-                started.append(created[0].number)
-    for number in started:
-        follow(lab, number)
+    with undisturbed():  # git would not push it again
+        pushed = [each for line in lines if (each := _read_line(lab, line))]
+        started = _start_builds(lab, pushed)
     if started:
-        command = ".venv/bin/lab" if (lab / ".venv/bin/lab").exists() else f"python3 {LIBRARY}"
-        print(f"\nTo see the results in MLflow, type: {command} ui")
+        try:
+            print(going_on(started))
+            follow(lab, *started)
+            command = ".venv/bin/lab" if (lab / ".venv/bin/lab").exists() else f"python3 {LIBRARY}"
+            print(f"\nTo see the results in MLflow, type: {command} ui", flush=True)
+        except BrokenPipeError:  # git push has ended
+            tell_terminal(going_on(started))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
+
+
+def _read_line(lab: Path, line: str) -> Pushed | None:
+    """Return what a line of git's says was pushed; where nothing can run, print why."""
+    before, pushed, ref = line.rstrip("\n").split(" ", 2)
+    if not pushed.strip("0") or not ref.startswith(("refs/tags/", "refs/heads/")):
+        return None
+    try:
+        commit = read_commit(lab, ref, pushed, before)
+        return Pushed(commit, drone_file(lab, commit))
+    except GitError as error:
+        known = [reason for words, reason in _NOTHING_TO_RUN.items() if words in str(error)]
+        print(f"{ref.split('/', 2)[2]}: {known[0] if known else error}, so nothing runs")
+        return None
+
+
+def _start_builds(lab: Path, pushed: Sequence[Pushed]) -> list[int]:
+    """Record a build for each ref that triggers a pipeline; return the numbers of those started."""
+    limit = _tags_per_push(lab)
+    older = _older_tags(lab, pushed, limit)
+    created, skipped = [], []
+    for each in pushed:
+        if each.commit.ref in older:
+            skipped += _skip_build(lab, each)
+        elif found := create_build(lab, each.commit, each.text):
+            _print_findings(lab, each)
+            start(lab, *found)
+            created.append(found[0])
+    if skipped:
+        print(skipped_note(skipped, limit))
+    if note := uncommitted_note(lab, {build.commit.sha for build in created}):
+        print(note)
+    return [build.number for build in created]
+
+
+def _tags_per_push(lab: Path) -> int:
+    try:
+        return read_settings(lab).tags_per_push
+    except LabError:  # each build ends with it as its reason
+        return default_settings().tags_per_push
+
+
+def _older_tags(lab: Path, pushed: Sequence[Pushed], limit: int) -> set[str]:
+    """Return the refs of the pushed tags that are not to run."""
+    tags = [each for each in pushed if each.commit.tag]
+    if len(tags) <= limit:
+        return set()
+    pipelines = {each.commit.ref: _triggered(lab, each) for each in tags}
+    return older_tags(pipelines, tags_newest_first(lab), limit)
+
+
+def _triggered(lab: Path, pushed: Pushed) -> list[str]:
+    """Return the pipelines that run, each with its pattern for this tag; none on an error."""
+    ref = pushed.commit.ref
+    try:
+        return [f"{each.name} {_pattern(each.trigger.ref, ref)}"
+                for each in triggered_pipelines(pushed.text, drone_event(pushed.commit, lab))]
+    except Exception:  # create_build tells it
+        return []
+
+
+def _pattern(condition: Condition, ref: str) -> str:
+    """Return the first pattern of a condition that a ref matches."""
+    return next((each for each in condition.include if glob_match(each, ref)), "")
+
+
+def _skip_build(lab: Path, pushed: Pushed) -> list[int]:
+    """Record a build that does not run; return its number, or nothing where that failed."""
+    found = create_build(lab, pushed.commit, pushed.text, status=SKIPPED)
+    if found is None:
+        return []
+    build, hold = found
+    with hold, Builds(lab).log(build.number).open("a", encoding="utf-8") as log:
+        print(f"build {build.number} was skipped: newer tags came in the same push. "
+              f"To run it, type: lab restart {build.number}", file=log)
+    return [build.number]
+
+
+def _print_findings(lab: Path, pushed: Pushed) -> None:
+    try:
+        findings = _lint_commit(lab, pushed.commit, pushed.text)
+    except Exception as failure:  # the push must not be lost; the build says what is wrong
+        print(f"warning: .drone.yml was not checked: {failure}")
+    else:
+        if findings:
+            click.echo(findings_text(findings))  # without colours, since this is no terminal
 
 
 def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
@@ -66,20 +167,6 @@ def read_commit(lab: Path, ref: str, pushed: str, before: str) -> Commit:
     sha, name, email, message = fields
     return Commit("tag" if ref.startswith("refs/tags/") else "push", ref, sha, before,
                   message.strip(), email.partition("@")[0], name, email)
-
-
-def _create_pushed_build(lab: Path, before: str, pushed: str,
-                         ref: str) -> tuple[Build, TextIO] | None:
-    try:
-        commit = read_commit(lab, ref, pushed, before)
-        text = drone_file(lab, commit)
-    except GitError as error:
-        known = [reason for words, reason in _NOTHING_TO_RUN.items() if words in str(error)]
-        print(f"{ref.split('/', 2)[2]}: {known[0] if known else error}, so nothing runs")
-        return None
-    if findings := _lint_commit(lab, commit, text):
-        click.echo(findings_text(findings))  # without colours, since this is no terminal
-    return create_build(lab, commit, text)
 
 
 def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
@@ -93,33 +180,40 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
                 server=has_server(lab))
 
 
-def create_build(lab: Path, commit: Commit, text: str,
-                 parent: int = 0) -> tuple[Build, TextIO] | None:
+def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
+                 status: str = PENDING) -> tuple[Build, TextIO] | None:
     """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref triggers.
 
     Returns the build and the locked file that marks it as alive. Where there is nothing to run,
     prints why and returns None; an error in the file is recorded as a build that has ended.
     """
-    builds = Builds(lab)
+    error, pipelines = "", []
     try:
         pipelines = [pipeline.name
                      for pipeline in triggered_pipelines(text, drone_event(commit, lab))]
         if not pipelines:
             print(_nothing_triggered(text, commit))
             return None
-        build, hold = builds.create(commit, pipelines, time(), parent=parent)
-    except FileError as error:
-        build, hold = builds.create(commit, [], time(), status=ERROR, error=str(error),
-                                    parent=parent)
+    except FileError as failure:
+        status, error = ERROR, str(failure)
+    except Exception as failure:  # a bug must not lose the push
+        status, error = ERROR, f"it cannot be read: {failure!r}"
+    try:
+        build, hold = Builds(lab).create(commit, pipelines, time(), status=status, error=error,
+                                         parent=parent)
+        # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
+        git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
+    except OSError as failure:
+        print(f"{commit.ref}: nothing runs, because no build could be recorded: {failure.strerror}"
+              "\nPut that right, and push again with --force")
+        return None
+    except GitError as failure:
+        print(f"warning: git may forget commit {commit.sha[:7]} without its tag: {failure}")
+    if error:
         print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
         hold.close()
-    except OSError as error:
-        print(f"{commit.ref}: nothing runs, because no build could be recorded: {error.strerror}\n"
-              "Put that right, and push again with --force")
         return None
-    # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
-    git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
-    return None if hold.closed else (build, hold)
+    return build, hold
 
 
 def _nothing_triggered(text: str, commit: Commit) -> str:
@@ -136,6 +230,7 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
         hold.close()
         return
     os.setsid()
+    be_disturbed()
     adopt_orphans()
     os.closerange(3, hold.fileno())  # an open pipe would keep the push waiting
     os.closerange(hold.fileno() + 1, 256)
@@ -145,14 +240,30 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
         os.dup2(source, target)
     try:
         BuildRun(lab, build).run(hold)
+    except LabError as failure:
+        print(f"error: {failure}", flush=True)  # into the build's log
+        Builds(lab).save(with_error(build, str(failure), time()))
     except BaseException:
-        traceback.print_exc()  # into the build's log
+        traceback.print_exc()
     kill_descendants()
     os._exit(0)
 
 
-def follow(lab: Path, number: int) -> Build:
-    """Print a build's log until the build ends; return the build."""
+def follow(lab: Path, *numbers: int) -> Build:
+    """Print the logs of builds, one after the other, until they end; return the last build.
+
+    Raises KeyboardInterrupt after Ctrl-C, once the terminal says that the builds go on.
+    """
+    for index, number in enumerate(numbers):
+        try:
+            build = _follow(lab, number)
+        except KeyboardInterrupt:
+            tell_terminal(going_on(numbers[index:]))
+            raise
+    return build
+
+
+def _follow(lab: Path, number: int) -> Build:
     builds = Builds(lab)
     with builds.log(number).open("rb") as log:
         while True:

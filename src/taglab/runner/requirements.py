@@ -46,18 +46,31 @@ def read_requirements(file: Path, inside: tuple[Path, ...] = ()) -> list[str]:
         raise LabError(f"{file.name} is not UTF-8 text: byte {error.start} cannot be read. Save "
                        "it as UTF-8") from error
     except OSError as error:
-        named = f", which {inside[-2].name} names" if len(inside) > 1 else ""
-        raise LabError(f"cannot read {file.name}{named}: {error.strerror}") from error
+        if len(inside) == 1:
+            raise LabError(f"cannot read {file.name}: {error.strerror}") from error
+        raise LabError(f"cannot read {file.name}, which {inside[-2].name} names: {error.strerror}. "
+                       "Commit it, or take the line out") from error
     lines = []
     for line in text.splitlines():
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
         if include := _INCLUDE.match(line):
             name = file.parent / include[2]
-            lines += (read_requirements(name, inside) if "r" in include[1][:3]
-                      else [f"-c {name.resolve()}"])
+            included = read_requirements(name, inside)
+            lines += included if "r" in include[1][:3] else [f"-c {name.resolve()}"]
         elif line:
             lines.append(_EDITABLE.sub("", line))
     return lines
+
+
+def named_paths(file: Path) -> list[Path]:
+    """Return the files and folders that a requirements file names: what it includes, packages."""
+    paths = []
+    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+        line = _EDITABLE.sub("", re.sub(r"(^|\s)#.*$", "", line).strip())
+        include = _INCLUDE.match(line)
+        if path := include[2] if include else local_path(line):
+            paths.append(file.parent / path if include else Path(path))
+    return paths
 
 
 def local_path(line: str) -> str:

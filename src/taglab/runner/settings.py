@@ -20,6 +20,7 @@ class Settings:
     variables: Mapping[str, str]  # these win over those of .drone.yml
     shell: tuple[str, ...]  # the names of variables that are taken from the shell that pushed
     timeout_minutes: float  # of a pipeline
+    tags_per_push: int  # of more tags in one push, the newest of each experiment runs
 
 
 def read_settings(lab: Path) -> Settings:
@@ -27,23 +28,30 @@ def read_settings(lab: Path) -> Settings:
 
     Raises LabError where that file cannot be used.
     """
-    settings = _settings(Path(__file__).with_name("machine.toml"), Settings({}, (), 0))
+    settings = default_settings()
     try:
         return _settings(lab / FILE, settings) if (lab / FILE).exists() else settings
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LabError(f"{FILE}: {error}") from error
 
 
+def default_settings() -> Settings:
+    """Return the runner's settings without those of a lab."""
+    return _settings(Path(__file__).with_name("machine.toml"), Settings({}, (), 0, 0))
+
+
 def _settings(file: Path, defaults: Settings) -> Settings:
     found = tomllib.loads(file.read_text(encoding="utf-8"))
     variables, shell, limits = (found.pop(name, {}) for name in ("variables", "shell", "limits"))
-    unknown = [*found, *shell.keys() - {"names"}, *limits.keys() - {"timeout_minutes"}]
+    unknown = [*found, *shell.keys() - {"names"},
+               *limits.keys() - {"timeout_minutes", "tags_per_push"}]
     if unknown:
         raise ValueError(f"unknown: {', '.join(unknown)}. It may hold [variables], names in "
-                         "[shell] and timeout_minutes in [limits]")
+                         "[shell], timeout_minutes and tags_per_push in [limits]")
     return replace(defaults, variables={**defaults.variables, **variables},
                    shell=(*defaults.shell, *shell.get("names", [])),
-                   timeout_minutes=float(limits.get("timeout_minutes", defaults.timeout_minutes)))
+                   timeout_minutes=float(limits.get("timeout_minutes", defaults.timeout_minutes)),
+                   tags_per_push=int(limits.get("tags_per_push", defaults.tags_per_push)))
 
 
 def machine_variables(settings: Settings, lab: Path, build: Path, environment: Path | None,

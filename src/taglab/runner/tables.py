@@ -7,7 +7,7 @@ from datetime import datetime
 import click
 
 from taglab.engines.drone.lint import Finding
-from taglab.engines.drone.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SUCCESS
+from taglab.engines.drone.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS
 from taglab.runner.builds import Build, PipelineRecord
 from taglab.runner.environment import Environment
 
@@ -30,8 +30,7 @@ def build_table(builds: Iterable[Build], now: float) -> str:
     """Return a table of builds in the order given."""
     rows: list[Row] = [("build", "status", "tag or branch", "commit", "pushed", "took")]
     for build in builds:
-        error = f": {_first_line(build.error)}" if build.error else ""
-        rows.append((str(build.number), build.status + error, build.name, build.commit.sha[:7],
+        rows.append((str(build.number), _build_status(build), build.name, build.commit.sha[:7],
                      _minute(build.created), _took(build, now)))
     return _table(rows)
 
@@ -44,7 +43,7 @@ def status_table(builds: Iterable[Build], now: float) -> str:
     last: dict[tuple[str, str], tuple[Build, PipelineRecord]] = {}
     unfinished: list[tuple[Build, PipelineRecord]] = []
     for build in builds:
-        for pipeline in build.pipelines:
+        for pipeline in build.pipelines if build.status != SKIPPED else ():
             if build.status in FINAL:
                 kind = build.name.rpartition("-")[0] if build.commit.event == "tag" else ""
                 last[pipeline.name, kind] = build, pipeline
@@ -84,6 +83,13 @@ def _table(rows: list[Row]) -> str:
 def _cell(text: str, width: int) -> str:
     colour = _COLOURS.get(text.partition(" ")[0].rstrip(":"))
     return (click.style(text, fg=colour) if colour else text) + " " * (width - len(text))
+
+
+def _build_status(build: Build) -> str:
+    """Return a build's status and why it has it, or what runs a build that was skipped."""
+    if build.status == SKIPPED:
+        return f"{SKIPPED}: lab restart {build.number}"
+    return build.status + (f": {_first_line(build.error)}" if build.error else "")
 
 
 def _status(status: str, exit_code: int) -> str:

@@ -1,12 +1,14 @@
 """A pipeline's workspace: a clean clone of one commit, and paths that point into it."""
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from taglab.runner.git import AS_COMMITTED, git
+from taglab.runner.git import AS_COMMITTED, git, git_bytes
 from taglab.runner.remote import REPOSITORY
+from taglab.runner.requirements import named_paths
 
 # Protocol 2 gives any commit, also one that no ref names any more.
 _FETCH = ("-c", "protocol.version=2", "-c", "protocol.file.allow=always",
@@ -39,17 +41,24 @@ def object_format(commit: str) -> str:
 
 
 def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
-    """Write the requirements files of `commit` to `folder`.
+    """Write requirements.txt of `commit` to `folder`, with all files and packages that it names.
 
-    Returns whether requirements.txt is one of them.
+    Returns whether there is a requirements.txt.
     """
     bare = lab / REPOSITORY
-    names = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=bare).split("\0")
-    for name in names:
-        if re.search(r"(requirements|constraints)[^/]*\.txt$", name):
+    names = set(git("ls-tree", "-r", "-z", "--name-only", commit, cwd=bare).split("\0"))
+    wanted, written = [Path("requirements.txt")], set[str]()
+    while wanted:
+        path = os.path.normpath(wanted.pop())
+        for name in sorted(name for name in names - written
+                           if name == path or name.startswith(f"{path}/")):
+            written.add(name)
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(git("show", f"{commit}:{name}", cwd=bare), encoding="utf-8")
+            target.write_bytes(git_bytes("show", f"{commit}:{name}", cwd=bare))
+            if name.endswith(".txt"):
+                wanted += [Path(os.path.relpath(each, folder) if each.is_absolute() else each)
+                           for each in named_paths(target)]
     return (folder / "requirements.txt").exists()
 
 

@@ -49,6 +49,7 @@ def test_an_interrupted_search_resumes_with_the_missing_trials(own_store, state,
     statuses = [run.info.status for run in nested]
     assert parent.info.status == "KILLED" and statuses.count("FINISHED") == 4
     assert set(statuses) == {"FINISHED", "KILLED"}, "no run seems to be running"
+    assert parent.data.params["search.direction"] == "['maximize']", "the table needs it"
 
     done = run_python("-c", INTERRUPTED, folder=own_store, LAB_STATE=state, DRONE_BUILD_NUMBER="2")
     assert "[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0]" in done.stdout, done.stderr

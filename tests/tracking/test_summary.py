@@ -16,7 +16,8 @@ def a_run(name: str, status: str = "FINISHED", tags: dict[str, str] | None = Non
     """Return a run, without a store; one whose name begins with a digit is a trial."""
     tags = dict(tags or {}) | ({"trial": name.split()[0]} if name[0].isdigit() else {})
     return Run(
-        RunInfo(name, "1", "ann", status, NOW - 90_000, NOW - 88_000, "active", run_name=name),
+        RunInfo(name, "1", "ann", status, NOW - 5_400_000, NOW - 5_398_000, "active",
+                run_name=name),
         RunData([Metric(each, value, NOW, 0) for each, value in metrics.items()],
                 [Param(*each) for each in (params or {}).items()],
                 [RunTag(*each) for each in tags.items()]))
@@ -57,7 +58,7 @@ def test_the_table_marks_the_best_trial_counts_the_rest_and_fits():
     trials.append(a_run("9 gamma=1", "FAILED", tags=nested))
     shown = table([search, *trials], with_origin=True).splitlines()
     assert shown[0].split() == ["run", "tag", "build", "age", "status", "time", "metrics"]
-    assert shown[1].split() == ["svm", "svm-search-v12", "12", "1", "min", "FINISHED", "2.0", "s",
+    assert shown[1].split() == ["svm", "svm-search-v12", "12", "1", "h", "FINISHED", "2.0", "s",
                                 "test_accuracy", "0.99"]
     assert "may differ when it is run again" in shown[2]
     assert [line.split()[0] for line in shown[3:8]] == ["8", "7", "6", "5", "4"]

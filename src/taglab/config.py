@@ -29,7 +29,7 @@ def load_config(main_file: str | Path, overrides: list[str] | None = None) -> di
         defaults = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         print(f"error: cannot read {path}: {error}", file=sys.stderr)
-        raise SystemExit(WRONG_USAGE) from None
+        sys.exit(WRONG_USAGE)
     if {"-h", "--help"} & set(overrides):
         print(f"usage: python {main_file} [key=value …]\n{describe(defaults)}")
         raise SystemExit(0)
@@ -37,7 +37,7 @@ def load_config(main_file: str | Path, overrides: list[str] | None = None) -> di
         return override(defaults, overrides)
     except ConfigError as error:
         print(f"error: {error}\n{describe(defaults)}", file=sys.stderr)
-        raise SystemExit(WRONG_USAGE) from None
+        sys.exit(WRONG_USAGE)
 
 
 def override(defaults: dict[str, Any], overrides: list[str]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def ui(lab: BakedLab) -> Iterator[str]:
         started = time.monotonic()
         line = next(line for line in process.stdout if "http://" in line)
         assert time.monotonic() - started < 60
-        yield re.search(r"http://[\w.:]+", line)[0]
+        yield re.search(r"http://\S+", line)[0]
     finally:
         process.send_signal(signal.SIGINT)
         assert process.wait(20) in (0, 130)
@@ -59,10 +59,11 @@ def browse(address: str, picture: str) -> str:
 def test_the_ui_shows_parent_and_nested_runs_and_their_artifacts(lab: BakedLab) -> None:
     runs = lab.runs(tag="run-examples-v1", process="sklearn_example")
     parent = next(run for run in runs if run["parent"] is None)
-    with ui(lab) as address:
-        experiment = 1
-        listed = browse(f"{address}/#/experiments/{experiment}/runs", f"runs-{lab.path.name}.png")
+    with ui(lab) as page:
+        address, experiment = page.partition("/#")[0], 1
+        listed = browse(page, f"runs-{lab.path.name}.png")
         assert "sklearn_example" in listed and "svm_search" in listed
+        assert "run-examples-v1" in listed and "test_accuracy" in listed
         shown = browse(f"{address}/#/experiments/{experiment}/runs/{parent['id']}",
                        f"run-{lab.path.name}.png")
         assert "test_accuracy" in shown

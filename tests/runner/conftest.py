@@ -96,7 +96,8 @@ def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
         from taglab.runner.remote import make_remote
         lab = Lab(tmp_path / name)
         (lab.path / "vendor").mkdir(parents=True)
-        (lab.path / "vendor" / "taglab").symlink_to(SOURCE / "taglab")
+        for name in ("taglab", "taglab/sitecustomize.py"):
+            (lab.path / "vendor" / Path(name).name).symlink_to(SOURCE / name)
         lab.write(".gitignore", ".lab/\n.venv/\nvendor/\n__pycache__/\n")
         lab.git("init", "-q", "-b", "main")
         lab.git("add", "-A")

@@ -9,6 +9,7 @@ import pytest
 from taglab.testing import environment, run_python, runs_in
 from taglab.search import SearchError
 from taglab.search.journal import Journal, TrialRecord
+from taglab.tracking.command import main
 
 
 @pytest.fixture
@@ -33,10 +34,11 @@ with start_run("quick/main.py", {}):
 """
 
 
-def test_an_interrupted_search_resumes_with_the_missing_trials(own_store, state):
+def test_an_interrupted_search_resumes_with_the_missing_trials(own_store, state, capfd):
     process = subprocess.Popen(
         [sys.executable, "-c", INTERRUPTED], cwd=own_store, stdout=subprocess.DEVNULL,
-        env=environment(own_store, slow="1", LAB_STATE=str(state)), start_new_session=True)
+        env=environment(own_store, slow="1", LAB_STATE=str(state), DRONE_BUILD_NUMBER="1"),
+        start_new_session=True)
     attempts = own_store / "attempts"
     while not attempts.exists() or len(attempts.read_text().split()) < 6:
         time.sleep(0.01)
@@ -47,14 +49,23 @@ def test_an_interrupted_search_resumes_with_the_missing_trials(own_store, state)
     statuses = [run.info.status for run in nested]
     assert parent.info.status == "KILLED" and statuses.count("FINISHED") == 4
     assert set(statuses) == {"FINISHED", "KILLED"}, "no run seems to be running"
+    assert parent.data.params["search.direction"] == "['maximize']", "the table needs it"
 
-    done = run_python("-c", INTERRUPTED, folder=own_store, LAB_STATE=state)
+    done = run_python("-c", INTERRUPTED, folder=own_store, LAB_STATE=state, DRONE_BUILD_NUMBER="2")
     assert "[0.0, 1.0, 4.0, 9.0, 16.0, 25.0, 36.0, 49.0]" in done.stdout, done.stderr
     assert sorted(attempts.read_text().split()[6:]) == ["4", "5", "6", "7"]
     client, parents, nested = runs_in(own_store)
     assert sorted(int(run.data.tags["trial"]) for run in nested) == list(range(8))
     assert {run.info.status for run in nested} == {"FINISHED"}
     assert {run.data.tags["mlflow.parentRunId"] for run in nested} == {parents[-1].info.run_id}
+    capfd.readouterr()
+    assert main(["summary", "--build", "2"]) == 0
+    table = capfd.readouterr().out.splitlines()
+    assert [line.split()[0] for line in table[2:7]] == ["7", "6", "5", "4", "3"]
+    assert table[2].endswith("  best") and table[7:] == ["  … 3 more: 3 FINISHED"]
+    assert main(["summary", "--build", "1"]) == 0
+    _, stopped, more = capfd.readouterr().out.splitlines()
+    assert stopped.split()[:2] == ["quick", "KILLED"] and "more runs were taken over" in more
 
 
 def test_a_search_that_is_already_running_is_refused(own_store, state):

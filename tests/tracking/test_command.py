@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import subprocess
@@ -9,13 +10,15 @@ import psutil
 import pytest
 
 from taglab.testing import environment, runs_in
-from taglab.tracking import start_run
+from taglab.tracking import open_store, start_run
 from taglab.tracking.command import main
 from taglab.tracking.ui import free_port
+from taglab.tracking.view import runs_page
 
 
 def log_build(build: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DRONE_BUILD_NUMBER", build)
+    monkeypatch.setenv("DRONE_TAG", "wine-v1")
     with start_run("wine/main.py", {}):
         for accuracy in (0.5, 0.75):
             with mlflow.start_run(run_name=f"trial {accuracy}", nested=True):
@@ -37,7 +40,10 @@ def test_the_summary_of_a_build_shows_its_runs_and_no_others(own_store, monkeypa
         ["validation_accuracy", "0.75"]]
     assert lines[2].startswith("  trial 0.5") and max(map(len, lines)) <= 80
     assert main(["summary"]) == 0
-    assert len(capfd.readouterr().out.splitlines()) == 7
+    lines = capfd.readouterr().out.splitlines()
+    assert len(lines) == 7 and lines[0].split()[:4] == ["run", "tag", "build", "age"]
+    assert [line.split()[:3] for line in lines if line.startswith("wine")] == [
+        ["wine", "wine-v1", "6"], ["wine", "wine-v1", "7"]]
 
 
 def test_kill_ends_only_the_running_runs_of_the_build(own_store, monkeypatch, capfd):
@@ -84,3 +90,13 @@ def test_the_ui_of_a_server_is_its_address(monkeypatch, capfd):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow-server:5000")
     assert main(["ui"]) == 0
     assert capfd.readouterr().out == "MLflow: http://mlflow-server:5000\n"
+
+
+def test_the_page_of_the_ui_shows_the_tag_and_the_main_metrics(own_store, monkeypatch):
+    client = open_store()
+    assert runs_page(client, "test") == ""
+    log_build("7", monkeypatch)
+    assert runs_page(client, "test").endswith("&viewStateShareKey=taglab")
+    view = json.loads(client.get_experiment_by_name("test").tags["mlflow.sharedViewState.taglab"])
+    columns = ["tags.`tag`", "metrics.`test_accuracy`"]
+    assert view["selectedColumns"] == view["columnOrder"] == [*view["columnWidths"]] == columns

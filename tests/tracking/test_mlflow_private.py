@@ -10,6 +10,7 @@ import json
 import logging
 import shutil
 import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from taglab.tracking.connection import _is_not_about_pickle
 from taglab.tracking.outbox import WRITES, Outbox
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.store import ADDRESSES
+from taglab.tracking.view import PARAMETER, TAG
 from mlflow.entities import (
     LoggedModelOutput, LoggedModelParameter, LoggedModelStatus, LoggedModelTag, Metric, Param,
     RunTag)
@@ -159,7 +161,7 @@ def test_the_name_is_there_and_takes_what_the_library_passes(name):
 
 
 @pytest.mark.parametrize("name", [name for name in TABLE if name.startswith("tracking/")]
-                         + ["tracking/schema.py", "tracking/signals.py"])
+                         + ["tracking/schema.py", "tracking/signals.py", "tracking/view.py"])
 def test_the_docstring_names_the_version_it_was_checked_with(name):
     docstring = " ".join(ast.get_docstring(ast.parse((LIBRARY / name).read_text())).split())
     assert f"MLflow {mlflow.__version__}" in docstring
@@ -227,6 +229,13 @@ def test_the_with_statement_of_a_run_ends_it_by_the_method_that_is_replaced(own_
     with mlflow.start_run() as run:
         pass
     assert left == [run.info.run_id] and mlflow.active_run() is None
+
+
+def test_the_ui_reads_the_view_where_it_is_stored():
+    scripts = Path(mlflow.__file__).parent.glob("server/js/build/static/js/main.*.js")
+    text = "".join(script.read_text(encoding="utf-8") for script in scripts)
+    assert [name for name in (TAG, PARAMETER, "selectedColumns", "columnOrder", "columnWidths")
+            if f'"{name}"' not in text] == []
 
 
 def test_the_columns_of_addresses_are_there(own_store):

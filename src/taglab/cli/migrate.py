@@ -26,6 +26,7 @@ from taglab.runner.settings import FILE as SETTINGS
 _DELIVERED = Path(__file__).with_name("delivered_before_0_2.txt")
 _OLD_RUNNER, _OLD_SETTINGS = "runtimes/local/", "runtimes/local/machine.toml"
 _NEW_SETTINGS = "runner/machine.toml"  # the library's
+_START = "sitecustomize.py"  # in the library, and beside it, where Python looks for it
 _TEXTS = (".toml", ".yml", ".yaml", ".md", ".sh", ".cfg", ".ini", ".flake8", "Makefile",
           "Dockerfile")
 # Files of the template whose old versions use the machinery: what they become where nobody changed
@@ -73,7 +74,8 @@ def migrate(lab: Path, yes: bool) -> None:
         click.echo("Nothing was changed. To do this, type: python3 vendor/taglab migrate --yes")
     elif yes or click.confirm("Do this?"):
         carry_out(lab, found)
-        undo = f" && rm {SETTINGS}" if SETTINGS.as_posix() in found.changed else ""
+        added = "".join(f" {path}" for path, (old, _) in found.changed.items() if not old)
+        undo = f" && rm{added}" if added else ""
         click.echo("Done. To undo it, type: git checkout ." + undo + "\nTo keep it, type: "
                    "python3 vendor/taglab init && git add -A && git commit -m 'Move to taglab 0.2'")
 
@@ -82,7 +84,7 @@ def plan(lab: Path) -> Migration:
     """Return what there is to do in a lab. Raises LabError where it must not be done now."""
     if not (lab / LIBRARY / "__init__.py").exists():
         raise LabError(f"{LIBRARY} is missing. Type: cruft update, or bake a lab beside this one "
-                       f"and copy its folder {LIBRARY}; then commit it")
+                       f"and copy its folder {LIBRARY.parent}; then commit it")
     if git("status", "--porcelain", cwd=lab):
         raise LabError("something is not committed, so this could not be undone. Type: "
                        "git add -A && git commit -m 'Before the migration'")
@@ -98,6 +100,9 @@ def plan(lab: Path) -> Migration:
     found.left += [f"{path}: was changed here, so it stays. Keep what is yours of it in a file of "
                    "your own, then remove it" for path in edited if path != _OLD_SETTINGS]
     _plan_settings(lab, _OLD_SETTINGS in edited, found)
+    place = LIBRARY.parent / _START
+    if (lab / LIBRARY / _START).exists() and not (lab / place).exists():
+        found.changed[place.as_posix()] = "", (lab / LIBRARY / _START).read_text(encoding="utf-8")
     texts = dict(_texts(lab, blobs.keys() - found.removed))
     names = Names(library_names(lab), own_names(texts))
     for path, old in sorted(texts.items()):

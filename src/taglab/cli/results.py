@@ -1,4 +1,4 @@
-"""The commands on results: `lab ui`, `goals`, `tensorboard`, `replay`.
+"""The commands on results: `lab runs`, `ui`, `goals`, `tensorboard`, `replay`.
 
 They need MLflow, so each continues as a Python process in the lab's environment.
 """
@@ -12,6 +12,15 @@ import click
 
 from taglab.runner.environment import ensure_environment
 from taglab.runner.settings import machine_variables, python_path, read_settings
+
+
+@click.command()
+@click.option("--build", type=int, help="Only those of this build.")
+@click.pass_obj
+def runs(lab: Path, build: int | None) -> NoReturn:
+    """Print the newest runs with their tag, build and metrics."""
+    words = [] if build is None else ["--build", str(build)]
+    _become_python(lab, "-m", "taglab.tracking", "summary", *words)
 
 
 @click.command()
@@ -62,4 +71,4 @@ def _become_python(lab: Path, *arguments: str) -> NoReturn:
               {**os.environ, **caches, "PYTHONPATH": python_path(lab)})
 
 
-COMMANDS = (ui, goals, tensorboard, replay)
+COMMANDS = (runs, ui, goals, tensorboard, replay)

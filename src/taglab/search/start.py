@@ -21,7 +21,7 @@ from taglab.search.messages import FINISHED
 from taglab.search.plan import Plan
 from taglab.search.processes import SearchProcess, this_process, wait_for_parent
 from taglab.search.queue import TrialQueue
-from taglab.search.result import SearchResult, log_result
+from taglab.search.result import SearchResult, log_options, log_result
 from taglab.search.runs import TrialRuns
 from taglab.tracking.context import new_run_tags
 from taglab.tracking.provenance import digest, fingerprint
@@ -140,6 +140,7 @@ class _Search:
                 if plan.method != "evolution":
                     queue.fill(plan.trials, self.journal.ended)
                 if not index:  # other processes wait for this tag before they ask for trials
+                    log_options(plan, None, parent.info.run_id)
                     mlflow.set_tag("search", self.journal.identity)
                 if plan.method == "evolution":
                     evolve(plan.distributions, plan.trials, plan.seed, launcher.losses)

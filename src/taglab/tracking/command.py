@@ -7,8 +7,10 @@ from typing import NoReturn
 from taglab.config import WRONG_USAGE
 from taglab.lab import state_folder
 from taglab.tracking.connection import check_server, experiment_name, open_store, tracking_uri
-from taglab.tracking.summary import KILLED, PARENT, find_runs, of_build, table
+from taglab.tracking.summary import KILLED, PARENT, find_runs, nested_in, of_build, table
+from taglab.tracking.trials import is_search
 from taglab.tracking.ui import serve
+from taglab.tracking.view import runs_page
 
 NEWEST = 10  # runs, when no build is named
 
@@ -28,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--interface", choices=["1"], help="the version of this command line that "
                         "the runner speaks; see taglab.runner.library")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
-    summary = commands.add_parser("summary", help="print the runs of a build with their metrics")
+    summary = commands.add_parser("summary", help="print runs with their metrics")
     summary.add_argument("--build", help="a build number; by default, the newest runs")
     kill = commands.add_parser("kill", help="mark the running runs of a build as killed")
     kill.add_argument("--build", required=True)
@@ -39,7 +41,8 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.command == "ui":
         uri = tracking_uri()
-        return serve(uri, options.port, "" if uri.startswith("http") else runs_page())
+        client = None if uri.startswith("http") else open_store()
+        return serve(uri, options.port, runs_page(client, experiment_name()) if client else "")
     if options.command == "replay":
         return replay_all(options.folder)
     return summarise(options.build) if options.command == "summary" else kill_runs(options.build)
@@ -56,7 +59,16 @@ def summarise(build: str | None) -> int:
     if build is None:
         parents = [run.info.run_id for run in runs if PARENT not in run.data.tags][-NEWEST:]
         runs = [run for run in runs if {run.info.run_id, run.data.tags.get(PARENT)} & {*parents}]
-    print(table(runs))
+        print(table(runs, with_origin=True))
+        return 0
+    assert client is not None  # it has runs
+    for search in filter(is_search, [*runs]):  # its trials may be of a build that was interrupted
+        runs += find_runs(client, experiment_name(), nested_in(search))
+    found = {run.info.run_id: run for run in runs}
+    shown = [run for run in found.values() if run.data.tags.get(PARENT, run.info.run_id) in found]
+    print(table(shown))
+    if moved := len(found) - len(shown):
+        print(f"{moved} more runs were taken over by the build that resumed their search")
     return 0
 
 
@@ -90,12 +102,3 @@ def replay_all(folders: list[Path]) -> int:
         replay(folder, uri)
         print(f"sent {folder.name} to {uri}")
     return 0
-
-
-def runs_page() -> str:
-    """Return the path of the lab's runs in MLflow's UI, or "" before the first run."""
-    client = open_store()
-    experiment = client and client.get_experiment_by_name(experiment_name())
-    if not experiment:
-        return ""
-    return f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"

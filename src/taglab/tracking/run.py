@@ -70,7 +70,7 @@ def _recorded(
         log, status = Path(folder, "output.log"), FAILED
         try:
             with captured(log):
-                _log_origin(lab, config, tags)
+                log_origin(lab, config, tags)
                 yield run
             status = FINISHED
         except BaseException as error:
@@ -116,7 +116,7 @@ def ending(error: BaseException) -> str:
     return FINISHED if isinstance(error, SystemExit) and error.code in (None, 0) else FAILED
 
 
-def _log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+def log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
     """Log the parameters, the versions and the uncommitted changes to the active run."""
     mlflow.log_params(flatten(config))
     with tempfile.TemporaryDirectory() as folder:

@@ -26,12 +26,13 @@ def main() -> None:
     config = load_config(__file__)
     seed = config["seed"]
     make_repeatable(seed, config["threads"])
-    training, validation, test = split(
-        load_digits(), config["validation_size"], config["test_size"], seed)
-    network = make_network(config["channels"], config["dropout"])
-    steps = config["epochs"] * math.ceil(len(training.digits) / config["batch_size"])
 
     with start_run(__file__, config):
+        training, validation, test = split(
+            load_digits(), config["validation_size"], config["test_size"], seed)
+        network = make_network(config["channels"], config["dropout"])
+        steps = config["epochs"] * math.ceil(len(training.digits) / config["batch_size"])
+
         done = fit(
             network, training, validation, loss=cross_entropy, metrics={"accuracy": accuracy},
             optimizer=partial(torch.optim.Adam, lr=config["learning_rate"]),

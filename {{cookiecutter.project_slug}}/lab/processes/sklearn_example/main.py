@@ -15,10 +15,11 @@ from wine import cross_validate, hyperparameters, leaderboard, load_wine, make_c
 def main() -> None:
     config = load_config(__file__)
     seed = config["seed"]
-    X, y = load_wine()
-    X_train, X_test, y_train, y_test = split(X, y, config["test_size"], seed)
 
     with start_run(__file__, config):
+        X, y = load_wine()
+        X_train, X_test, y_train, y_test = split(X, y, config["test_size"], seed)
+
         accuracies = {}
         for name in config["classifiers"]:
             with mlflow.start_run(run_name=name, nested=True):

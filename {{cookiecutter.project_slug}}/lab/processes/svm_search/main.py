@@ -18,14 +18,14 @@ from svm import cross_validate, load_digits, make_classifier, parameter_set, sea
 def main() -> None:
     config = load_config(__file__)
     seed, folds, chosen = config["seed"], config["folds"], parameter_set(config)
-    images, digits = load_digits()
-    X_train, X_test, y_train, y_test = split(images, digits, config["test_size"], seed)
-
-    def train(gamma: float, C: float) -> float:
-        return cross_validate(make_classifier(gamma, C), X_train, y_train, folds, seed)
 
     with start_run(__file__, config):
+        images, digits = load_digits()
+        X_train, X_test, y_train, y_test = split(images, digits, config["test_size"], seed)
         mlflow.log_figure(plot_images(images[:5], digits[:5]), "sample_images.png")
+
+        def train(gamma: float, C: float) -> float:
+            return cross_validate(make_classifier(gamma, C), X_train, y_train, folds, seed)
 
         found = search(train, search_space(**chosen), metric="validation_accuracy", seed=seed,
                        method=chosen["method"], trials=chosen.get("trials"),

@@ -1,0 +1,1 @@
+../../src/taglab/sitecustomize.py

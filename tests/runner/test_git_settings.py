@@ -57,7 +57,8 @@ steps:
 
 def plain(log: str) -> str:
     """Return what a build printed, without what differs from build to build."""
-    return re.sub(r"exp-[0-9]|(?:build|logs|cancel) [0-9]|[0-9.]+ s\b", "…", log.partition("\nTo .lab")[0])
+    return re.sub(r"exp-[0-9]|(?:build|logs|cancel) [0-9]|[0-9.]+ s\b", "…",
+                  log.partition("\nTo .lab")[0])
 
 
 @pytest.fixture

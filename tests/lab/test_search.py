@@ -40,7 +40,7 @@ def train(x):
     return x * x
 def run_search():
     with start_run("quick/main.py", {}):
-        search(train, {"x": list(range(30))}, method="grid", workers=3)
+        search(train, {"x": list(range(30))}, direction="minimize", method="grid", workers=3)
 random.seed(int(sys.argv[2]))
 killed = 0
 while killed < int(sys.argv[1]):
@@ -61,7 +61,8 @@ def run_search():
             os.kill(os.getpid(), signal.SIGKILL)
         return x
     with start_run("quick/main.py", {}):
-        found = search(train, {"repeat": [repeat], "x": list(range(110))}, method="grid", workers=4)
+        found = search(train, {"repeat": [repeat], "x": list(range(110))}, direction="minimize",
+                       method="grid", workers=4)
         assert found.trials["value"].tolist() == list(range(110))
 for repeat in range(int(sys.argv[1])):
     assert os.waitpid(forked(run_search), 0)[1] == 0

@@ -27,9 +27,9 @@ def main() -> None:
     with start_run(__file__, config):
         mlflow.log_figure(plot_images(images[:5], digits[:5]), "sample_images.png")
 
-        found = search(train, search_space(**chosen), metric="validation_accuracy", seed=seed,
-                       method=chosen["method"], trials=chosen.get("trials"),
-                       workers=config["workers"])
+        found = search(train, search_space(**chosen), metric="validation_error",
+                       direction="minimize", seed=seed, method=chosen["method"],
+                       trials=chosen.get("trials"), workers=config["workers"])
 
         model = make_classifier(**found.best_params).fit(X_train, y_train)
         accuracy = model.score(X_test, y_test)

@@ -1,4 +1,4 @@
-"""The lab's side. Type: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping, or lab.py kills"""
+"""The lab's side: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping ORDER, or lab.py kills"""
 import json
 import os
 import random
@@ -33,8 +33,8 @@ def rates(trials: str, seconds: str, workers: str) -> dict[str, float]:
             "first 100": (ended[99] - ended[0]) / 99, "last 100": (ended[-1] - ended[-100]) / 99}
 
 
-def stopping() -> dict[str, float]:
-    """Search the trials of `batches` with a pruner."""
+def stopping(order: str) -> dict[str, float]:
+    """Search the trials of `batches` with a pruner, in order or asynchronously."""
     def train(index: int, trial) -> float:
         for number in range(STEPS):
             reached = step(index, number)
@@ -43,7 +43,8 @@ def stopping() -> dict[str, float]:
 
     started = time()
     result = search(train, {"index": list(range(TRIALS))}, direction="maximize", method="grid",
-                    workers=WORKERS, max_concurrent=WORKERS, pruner=MedianPruner())
+                    workers=WORKERS, max_concurrent=WORKERS, pruner=MedianPruner(),
+                    asynchronous=order == "asynchronous")
     return {"seconds": time() - started, "best": result.best_params["index"],
             "stopped": int((result.trials["state"] == "KILLED").sum())}
 

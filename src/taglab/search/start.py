@@ -64,6 +64,7 @@ def search(
     sampler, pruner: Optuna's, instead of those of a method.
     max_concurrent: how many points a sampler chooses before it learns how the first of them did;
         so many trials can run at once. A pruner compares a trial with those so far before it.
+        Twice the number of workers keeps them busy where trials differ in length.
     asynchronous: a sampler or pruner learns from each trial as soon as it has ended. No worker
         ever waits, but the same search may choose other points when it runs again.
     skip_finished: take over the results of trials that an earlier search finished with the same

@@ -1,4 +1,4 @@
-"""The lab's side. Type: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping, or lab.py kills"""
+"""The lab's side: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping ORDER, or lab.py kills"""
 import json
 import os
 import random
@@ -25,16 +25,16 @@ def rates(trials: str, seconds: str, workers: str) -> dict[str, float]:
         return time()
 
     started = time()
-    result = search(train, {"gamma": (0.001, 1.0), "C": (1.0, 100.0)}, method="random",
-                    trials=int(trials), workers=int(workers), seed=0)
+    result = search(train, {"gamma": (0.001, 1.0), "C": (1.0, 100.0)}, direction="minimize",
+                    method="random", trials=int(trials), workers=int(workers), seed=0)
     returned, ended = time(), sorted(result.trials["value"])
     return {"seconds": returned - started, "start": ended[0] - float(seconds) - started,
             "end": returned - ended[-1], "each": (ended[-1] - ended[0]) / (len(ended) - 1),
             "first 100": (ended[99] - ended[0]) / 99, "last 100": (ended[-1] - ended[-100]) / 99}
 
 
-def stopping() -> dict[str, float]:
-    """Search the trials of `batches` with a pruner."""
+def stopping(order: str) -> dict[str, float]:
+    """Search the trials of `batches` with a pruner, in order or asynchronously."""
     def train(index: int, trial) -> float:
         for number in range(STEPS):
             reached = step(index, number)
@@ -42,8 +42,9 @@ def stopping() -> dict[str, float]:
         return reached
 
     started = time()
-    result = search(train, {"index": list(range(TRIALS))}, method="grid", workers=WORKERS,
-                    pruner=MedianPruner())
+    result = search(train, {"index": list(range(TRIALS))}, direction="maximize", method="grid",
+                    workers=WORKERS, max_concurrent=WORKERS, pruner=MedianPruner(),
+                    asynchronous=order == "asynchronous")
     return {"seconds": time() - started, "best": result.best_params["index"],
             "stopped": int((result.trials["state"] == "KILLED").sum())}
 
@@ -83,7 +84,8 @@ def search_with_a_kill(begun: Path, name: str) -> None:
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    search(train, {"index": list(range(POINTS))}, method="grid", workers=4, name=name)
+    search(train, {"index": list(range(POINTS))}, direction="maximize", method="grid", workers=4,
+           name=name)
     killer.join()
 
 

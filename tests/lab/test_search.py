@@ -14,6 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from taglab.search.messages import FINISHED, Outcome
+from taglab.search.plan import Plan
+from taglab.search.processes import SearchProcess
+from taglab.search.queue import TrialQueue
+
 from .conftest import ONE_KIND, RUNS, BakedLab
 from .servers import postgresql
 
@@ -40,7 +45,7 @@ def train(x):
     return x * x
 def run_search():
     with start_run("quick/main.py", {}):
-        search(train, {"x": list(range(30))}, method="grid", workers=3)
+        search(train, {"x": list(range(30))}, direction="minimize", method="grid", workers=3)
 random.seed(int(sys.argv[2]))
 killed = 0
 while killed < int(sys.argv[1]):
@@ -61,7 +66,8 @@ def run_search():
             os.kill(os.getpid(), signal.SIGKILL)
         return x
     with start_run("quick/main.py", {}):
-        found = search(train, {"repeat": [repeat], "x": list(range(110))}, method="grid", workers=4)
+        found = search(train, {"repeat": [repeat], "x": list(range(110))}, direction="minimize",
+                       method="grid", workers=4)
         assert found.trials["value"].tolist() == list(range(110))
 for repeat in range(int(sys.argv[1])):
     assert os.waitpid(forked(run_search), 0)[1] == 0
@@ -77,8 +83,10 @@ def train(x, y):
     return (x - 0.3) ** 2 + y
 with start_run("quick/main.py", {}):
     space = {"x": (0.0, 1.0), "y": [0, 1]}
-    found = search(train, space, method=sys.argv[1], direction="minimize", trials=int(sys.argv[2]))
+    found = search(train, space, method=sys.argv[1], direction="minimize", trials=int(sys.argv[2]),
+                   seed=3)
     print("value", found.best_value)
+    print("points", found.trials["x"].tolist())
     print("numbers", found.trials["number"].tolist())
 """
 DIES_AFTER_LOGGING = """
@@ -223,6 +231,19 @@ def shared(lab: BakedLab, state: dict[str, str], method: str, trials: int, kill:
     return [finished(process) for process in started]
 
 
+def points_of_one_process(method: str, trials: int) -> list[float]:
+    """Return each x of the search in SHARED where one process runs its trials one by one."""
+    plan = Plan(lambda x, y: 0, {"x": (0.0, 1.0), "y": [0, 1]}, method, "minimize", None, trials,
+                1, 3, None, None)
+    queue, points = TrialQueue(plan, SearchProcess(), "alone"), []
+    queue.fill(trials, {})
+    while record := queue.ask():
+        points.append(record.point["x"])
+        record.end(Outcome(FINISHED, [(record.point["x"] - 0.3) ** 2 + record.point["y"]]))
+        queue.tell(record)
+    return points
+
+
 def test_a_pod_that_replaces_a_lost_one_runs_the_missing_trials(
     lab: BakedLab, state: dict[str, str], tmp_path: Path
 ) -> None:
@@ -253,6 +274,7 @@ def test_processes_share_an_adaptive_search_though_one_is_killed(
         shown = shared(lab, state, "tpe", 24, kill=True, LAB_SEARCH_STORAGE=storage)
     assert f"numbers {list(range(24))}" in shown[0]
     assert float(shown[0].split("value ")[-1].split()[0]) < 0.2
+    assert f"points {points_of_one_process('tpe', 24)}\n" in shown[0]
     [trials] = trials_of_searches(lab, **state).values()
     done = Counter(each["tags"]["trial"] for each in trials if each["status"] == "FINISHED")
     assert sorted(map(int, done)) == list(range(24)) and set(done.values()) == {1}

@@ -18,9 +18,9 @@ def with_trial(a, b=0, trial=None):
 
 
 def plan_of(space, method, function=train, *, direction="maximize", metric=None, trials=None,
-            workers=1, seed=0, sampler=None, pruner=None):
+            workers=1, seed=0, sampler=None, pruner=None, **more):
     return Plan(function, space, method, direction, metric, trials, workers, seed, sampler,
-                pruner)
+                pruner, **more)
 
 
 def points(*arguments, **more):
@@ -67,6 +67,16 @@ def test_random_points_depend_on_the_seed_alone():
     first, again, other = (points(space, "random", seed=seed) for seed in (1, 1, 2))
     assert first == again != other and len(first) == 30
     assert points(space, "asha", with_trial, seed=1) == first
+
+
+@pytest.mark.parametrize("space, size", [
+    ({"a": [*range(10)], "b": (1, 20), "c": FloatDistribution(0, 1, step=0.25)}, 1000),
+    ({"a": IntDistribution(1, 20, log=True), "b": ["x", "y"]}, 40)])
+def test_random_points_of_a_small_space_are_all_its_points(space, size):
+    every = points(space, "random", trials=size)
+    assert len({tuple(point.values()) for point in every}) == len(every) == size
+    for trials in (20, size + 1):  # a longer search begins with the same points
+        assert points(space, "random", trials=trials) == every[:trials]
 
 
 @pytest.mark.parametrize("trials", [12, 30])
@@ -138,6 +148,13 @@ def test_a_wrong_space_or_method_is_refused_with_a_reason(arguments, message):
     ("evolution", {"trials": 20}, "a multiple of its population 6"),
     ("evolution", {"trials": 6}, "at least 12"),
     ("random", {"direction": "up"}, "direction is 'up'"),
+    ("random", {"direction": None}, r'search\(…, direction="minimize"\) or search\(…, direction='),
+    ("grid", {"direction": None, "metric": "cv_rmse"},
+     r'search\(…, metric=\'cv_rmse\', direction="minimize"\) or .*"maximize"\)'),
+    ("tpe", {"workers": 5}, "workers is 5, but only 4 .* max_concurrent=5.* asynchronous=True"),
+    ("median", {"workers": 5, "function": with_trial}, "workers is 5, but only 4 trials"),
+    ("tpe", {"max_concurrent": 0}, "max_concurrent is 0"),
+    ("tpe", {"sampler": optuna.samplers.TPESampler()}, r"no seed, .* set TPESampler\(seed=0\)"),
     ("random", {"metric": ["a", "b"]}, "one for each metric"),
     ("cmaes", {"metric": ["a", "b"], "direction": ["minimize", "maximize"]}, "one metric"),
     ("random", {"sampler": optuna.samplers.RandomSampler()}, "leave out method"),

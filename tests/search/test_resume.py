@@ -29,7 +29,8 @@ def train(x):
         time.sleep(60)
     return x * x
 with start_run("quick/main.py", {}):
-    found = search(train, {"x": list(range(8))}, method="grid", workers=2)
+    found = search(train, {"x": list(range(8))}, direction="minimize", method="grid",
+                   workers=2)
     print(found.trials["value"].tolist())
 """
 

@@ -25,7 +25,7 @@ def state(own_store, monkeypatch):
 def searched(*arguments, **more):
     """Return the result of a search in a run of its own."""
     with start_run("quick/main.py", {}):
-        return search(*arguments, **more)
+        return search(*arguments, **{"direction": "maximize"} | more)
 
 
 def by_number(nested):
@@ -272,13 +272,14 @@ def test_a_run_can_hold_one_search(own_store):
         return x
 
     with start_run("quick/main.py", {"search": {"method": "mine"}}) as run:
-        search(train, {"x": [1]}, method="grid")
+        search(train, {"x": [1]}, direction="maximize", method="grid")
         with pytest.raises(SearchError, match=r"with mlflow.start_run\(nested=True\)"):
-            search(train, {"x": [1]}, method="grid")
+            search(train, {"x": [1]}, direction="maximize", method="grid")
         with mlflow.start_run(nested=True) as second:
-            assert search(train, {"x": [1]}, method="grid").run_id == second.info.run_id
+            found = search(train, {"x": [1]}, direction="maximize", method="grid")
+            assert found.run_id == second.info.run_id
     assert mlflow.get_run(run.info.run_id).data.params["search.method"] == "mine"
-    found = search(train, {"x": [1]}, method="grid")  # opens a run of its own
+    found = search(train, {"x": [1]}, direction="maximize", method="grid")  # opens a run of its own
     assert found.run_id not in (run.info.run_id, second.info.run_id)
     assert mlflow.active_run() is None
 

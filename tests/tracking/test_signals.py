@@ -24,7 +24,8 @@ with start_run("quick/main.py", {}):
     event.listen(Engine, "before_cursor_execute", interrupt)
     mlflow.log_metrics({"loss": 1.5, "accuracy": 0.5})
     with open("written", "w"):
-        search(lambda x: time.sleep(0.1) or x, {"x": [*range(100)]}, method="grid", workers=2)
+        search(lambda x: time.sleep(0.1) or x, {"x": [*range(100)]}, direction="minimize",
+               method="grid", workers=2)
 """
 
 

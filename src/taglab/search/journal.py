@@ -57,7 +57,7 @@ class TrialRecord:
         return optuna.create_trial(
             state=STATES[self.state], values=self.values if self.state == FINISHED else None,
             params={name: self.point[name] for name in plan.sampled}, distributions=plan.sampled,
-            intermediate_values=self.reports, user_attrs={"number": self.number})
+            intermediate_values=self.reports, user_attrs={"number": self.number, "ended": True})
 
 
 class Journal:

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,7 +23,7 @@ from taglab.search.messages import (
     FAILED, FINISHED, PRUNED, LoadFailed, Outcome, Report, Result, Task, WorkerDied)
 from taglab.search.objective import Choices, name_of
 from taglab.search.plan import Plan
-from taglab.search.queue import HEARTBEAT, TrialQueue
+from taglab.search.queue import HEARTBEAT, POLL, TrialQueue
 from taglab.search.runs import TrialRuns
 from taglab.search.space import Point
 from taglab.tracking.quick_mlflow import mlflow
@@ -52,24 +53,25 @@ class Launcher:
 
     def run(self) -> None:
         """Run waiting trials until none is left and the last one is logged."""
-        waiting = self._start_waiting()
         upcoming: TrialRecord | None = None
-        # Where the points are known, the next run is started before a worker is free for it.
-        prefetch = self._plan.points is not None and not self._queue.shared
+        # Where the point is certain, the next run is started before a worker is free for it.
+        prefetch = not self._queue.shared and not self._plan.asynchronous
         while True:
             while len(self._running) < self._plan.workers and (
-                    upcoming := upcoming or next(waiting, None)):
+                    upcoming := upcoming or self._start_next()):
                 self._dispatch(upcoming)
                 upcoming = None
             if prefetch:
-                upcoming = upcoming or next(waiting, None)
+                upcoming = upcoming or self._start_next()
             if not self._running and not self._unlogged:
-                return
+                if not self._queue.must_wait:
+                    return
+                time.sleep(POLL)  # for trials of other processes
             # Logging can wait while workers have something to say, but not for too long.
             behind = len(self._unlogged) > self._plan.workers
             if self._unlogged and (behind or not self._control.poll()):
                 self._log(self._unlogged[0])
-            elif self._control.poll(HEARTBEAT):
+            elif self._control.poll(POLL if self._queue.must_wait else HEARTBEAT):
                 self._receive()
             self._queue.send_heartbeats()
 
@@ -82,15 +84,16 @@ class Launcher:
         return [self._plan.losses(each.values)[0] if each.state == FINISHED else math.inf
                 for each in ended]
 
-    def _start_waiting(self) -> Iterator[TrialRecord]:
-        """Start the run of each waiting trial and yield it, unless it has finished before."""
-        for record in self._queue.ask():
-            if finished := self._runs.find_finished(record):
-                self._end(finished)
-                self._queue.tell(finished)
-            else:
+    def _start_next(self) -> TrialRecord | None:
+        """Start the run of the next trial, unless it has finished before; return None for none."""
+        while record := self._queue.ask():
+            finished = self._runs.find_finished(record)
+            if finished is None:
                 self._runs.start(record)
-                yield record
+                return record
+            self._end(finished)
+            self._queue.tell(finished)
+        return None
 
     def _dispatch(self, record: TrialRecord) -> None:
         """Send a trial to a worker."""

@@ -1,5 +1,6 @@
 """What a search is going to try: its options, checked, and the points that are known beforehand."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -32,6 +33,7 @@ EXHAUSTIVE: dict[str, Callable[[Any], list[dict[str, Any]]]] = {  # every point 
     "grid": grid, "list": list, "ablation": ablation}
 METHODS = (*EXHAUSTIVE, "random", *PRUNERS, *SAMPLERS, "evolution")
 TRIALS = 30  # where nobody says how many
+MAX_CONCURRENT = 4  # where nobody says how many; see benchmarks/RESULTS.md
 
 
 class Plan:
@@ -41,18 +43,23 @@ class Plan:
     choices: the values of the parameters of which a point holds an index.
     points: what to try, in order; None where a sampler chooses while the search runs. Evolution
         adds one generation at a time.
+    asynchronous: a sampler or pruner learns from each trial once it has ended.
+    ordered: a sampler or pruner learns from the trials in the order of their numbers.
 
     Raises SearchError for a search that cannot be run.
     """
 
     def __init__(
-        self, train: Callable[..., Any], space: Any, method: str, direction: str | list[str],
-        metric: str | list[str] | None, trials: int | None, workers: int, seed: int,
-        sampler: optuna.samplers.BaseSampler | None, pruner: optuna.pruners.BasePruner | None,
+        self, train: Callable[..., Any], space: Any, method: str,
+        direction: str | list[str] | None, metric: str | list[str] | None, trials: int | None,
+        workers: int, seed: int, sampler: optuna.samplers.BaseSampler | None,
+        pruner: optuna.pruners.BasePruner | None, max_concurrent: int = MAX_CONCURRENT,
+        asynchronous: bool = False,
     ) -> None:
         self.train, self.method, self.workers, self.seed = train, method, workers, seed
         self.metrics = [metric] if isinstance(metric, str) else metric or []
-        self.directions = [direction] if isinstance(direction, str) else direction
+        self.directions = [direction] if isinstance(direction, str) else direction or []
+        self.max_concurrent = max_concurrent
         self.sampler, self.pruner = sampler, pruner
         if not sampler and method in SAMPLERS:
             self.sampler = SAMPLERS[method](seed)
@@ -75,12 +82,18 @@ class Plan:
             elif method == "evolution":
                 self.points = []
         self.trials = len(self.points) if self.points else self.trials
+        learns = self.points is None or self.pruner is not None
+        self.asynchronous, self.ordered = learns and asynchronous, learns and not asynchronous
+        self._check_order(sampler)
         self.space = self.choices if method == "list" else space  # by parameter, as it was given
 
     def _check_options(self, sampler: optuna.samplers.BaseSampler | None) -> None:
         """Refuse combinations of options that no method supports."""
         method, directions = self.method, self.directions
         check(method in METHODS, f"unknown method {method!r}; known are {', '.join(METHODS)}")
+        shown = f"search(…, metric={self.metrics[0]!r}, " if self.metrics else "search(…, "
+        check(directions, f'direction is missing, and no metric says whether more or less of it is'
+              f' better: {shown}direction="minimize") or {shown}direction="maximize")')
         check(set(directions) <= {"maximize", "minimize"}
               and len(directions) == max(1, len(self.metrics)),
               f"direction is {', '.join(map(repr, directions))}; it must be maximize or minimize,"
@@ -91,13 +104,32 @@ class Plan:
         check(not self.pruner or takes_trial(self.train), f"a pruner stops trials by what they"
               f" report: give {name_of(self.train)} a parameter `trial` and call"
               f" trial.report(value, step)")
-        for name in ("workers", "trials"):
+        for name in ("workers", "trials", "max_concurrent"):
             number = getattr(self, name)
             check(isinstance(number, Integral) and int(number) > 0,
                   f"{name} is {number!r}; it must be a whole number above zero")
         check(method != "evolution" or self.trials % POPULATION == 0 < self.trials - POPULATION,
               f"trials is {self.trials}; evolution needs a multiple of its population"
               f" {POPULATION}, at least {2 * POPULATION}")
+
+    def _check_order(self, sampler: optuna.samplers.BaseSampler | None) -> None:
+        """Refuse what would make the points depend on more than the arguments."""
+        if not self.ordered:
+            return
+        check(self.workers <= self.max_concurrent, f"workers is {self.workers}, but only"
+              f" {self.max_concurrent} trials run at once, so that the points depend on the seed"
+              f" alone; set search(…, max_concurrent={self.workers}), or"
+              f" search(…, asynchronous=True) where they may differ when the search runs again")
+        check(sampler is None or self._is_seeded(sampler), f"the sampler has no"
+              f" seed, so its points differ when the search runs again; set"
+              f" {type(sampler).__name__}(seed=0), or search(…, asynchronous=True)")
+
+    def _is_seeded(self, sampler: optuna.samplers.BaseSampler) -> bool:
+        """Return whether two copies of a sampler choose the same points."""
+        first, second = (optuna.create_study(directions=self.study_directions, sampler=each)
+                         for each in (copy.deepcopy(sampler), copy.deepcopy(sampler)))
+        return all(first.ask(self.sampled).params == second.ask(self.sampled).params
+                   for _ in range(10))
 
     def _check_space(self, space: Any) -> None:
         kind, what = (list, "list of dicts") if self.method == "list" else (

@@ -3,8 +3,9 @@
 JOB_COMPLETION_INDEX and JOB_COMPLETIONS say which process this is and how many there are. Points
 that are known beforehand are divided among the processes. Samplers and pruners, which depend on
 other trials, need Optuna's storage, whose address (postgresql+psycopg2://…) is in
-LAB_SEARCH_STORAGE. Process 0 has the parent run, waits for all trials and returns the result; the
-runs of the other processes are nested in it, and those processes exit when no trial is left.
+LAB_SEARCH_STORAGE; each process repeats the draws of the others, and so knows all points. Process 0
+has the parent run, waits for all trials and returns the result; the runs of the other processes are
+nested in it, and those processes exit when no trial is left.
 """
 
 import os
@@ -50,6 +51,18 @@ def this_process(plan: Plan, environment: Mapping[str, str] = os.environ) -> Sea
                           " need a database: set LAB_SEARCH_STORAGE to the address of one for"
                           " Optuna")
     return SearchProcess(int(index), int(count), storage)
+
+
+def order_note(plan: Plan, process: SearchProcess) -> str:
+    """Return what to say of the order in which a search learns from its trials; often nothing."""
+    if plan.asynchronous:
+        return "this search is asynchronous: it may choose other points when it runs again"
+    workers = process.count * plan.workers
+    if not plan.ordered or workers <= plan.max_concurrent:
+        return ""
+    return (f"only {plan.max_concurrent} of {workers} workers run at once, so that the points"
+            f" depend on the seed alone; set search(…, max_concurrent={workers}), or search(…,"
+            f" asynchronous=True) where they may differ when the search runs again")
 
 
 def wait_for_parent(identity: str, own: Run, seconds: float = PATIENCE) -> Run:

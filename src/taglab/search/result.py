@@ -79,6 +79,7 @@ def log_options(plan: Plan, best: TrialRecord | None, run_id: str) -> None:
     """Log the options of a search and the best parameters, unless the process logged its own."""
     params = {"method": plan.method, "direction": plan.directions, "metric": plan.metrics,
               "trials": plan.trials, "workers": plan.workers, "seed": plan.seed}
+    params |= {"max_concurrent": plan.max_concurrent} if plan.ordered else {}
     params |= {f"space.{name}": values for name, values in plan.space.items()}
     if best:
         params |= {f"best.{name}": value for name, value in plan.params(best.point).items()}

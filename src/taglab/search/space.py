@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import random
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
@@ -68,11 +69,25 @@ def random_points(
     """
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed))
     points: dict[tuple[Any, ...], Point] = {}
-    for _ in range(trials + 1000):  # enough draws to find the last points of a small space
-        if len(points) < trials:
-            point = study.ask({**distributions}).params
-            points.setdefault(tuple(point.values()), point)
-    return list(points.values())
+    misses = 0  # draws without a new point
+    while len(points) < trials and misses < 100:
+        point = study.ask({**distributions}).params
+        misses = misses + 1 if tuple(point.values()) in points else 0
+        points.setdefault(tuple(point.values()), point)
+    if len(points) < trials:  # the last points of a small space are seldom drawn
+        missing = [each for each in itertools.product(*map(_values, distributions.values()))
+                   if each not in points]
+        random.Random(seed).shuffle(missing)
+        points |= {each: dict(zip(distributions, each)) for each in missing}
+    return list(points.values())[:trials]
+
+
+def _values(distribution: Distribution) -> Iterable[Any]:
+    """Return all values of a distribution, none where they cannot be counted."""
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices
+    low, high, step = distribution.low, distribution.high, distribution.step
+    return [low + step * number for number in range(round((high - low) / step) + 1)] if step else []
 
 
 def is_storable(values: list[Any]) -> bool:

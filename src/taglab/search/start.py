@@ -18,9 +18,10 @@ from taglab.search.evolution import evolve
 from taglab.search.journal import Journal
 from taglab.search.launcher import Launcher
 from taglab.search.messages import FINISHED
-from taglab.search.plan import Plan
-from taglab.search.processes import SearchProcess, this_process, wait_for_parent
-from taglab.search.queue import TrialQueue
+from taglab.search.plan import MAX_CONCURRENT, Plan
+from taglab.search.processes import (
+    SearchProcess, order_note, this_process, wait_for_parent)
+from taglab.search.queue import POLL, TrialQueue
 from taglab.search.result import SearchResult, log_options, log_result
 from taglab.search.runs import TrialRuns
 from taglab.tracking.context import new_run_tags
@@ -28,16 +29,15 @@ from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.run import start_run
 from taglab.tracking.signals import interruptible
 
-POLL = 2  # seconds between two looks at what other processes have done
-
 
 def search(
     train: Callable[..., Any], space: dict[str, Any] | list[dict[str, Any]], *,
-    method: str = "tpe", direction: str | list[str] = "maximize",
+    direction: str | list[str] | None = None, method: str = "tpe",
     metric: str | list[str] | None = None, trials: int | None = None, workers: int = 1,
     seed: int | None = None, name: str | None = None,
     sampler: optuna.samplers.BaseSampler | None = None,
-    pruner: optuna.pruners.BasePruner | None = None, skip_finished: bool = False,
+    pruner: optuna.pruners.BasePruner | None = None, max_concurrent: int = MAX_CONCURRENT,
+    asynchronous: bool = False, skip_finished: bool = False,
 ) -> SearchResult:
     """Call `train` at many points of a space, each in a nested run; return the best point.
 
@@ -48,36 +48,44 @@ def search(
     space: parameters by name. A list is a choice; a pair of numbers is a range with both ends, of
         integers where both are; otherwise a distribution of Optuna. For the method list: a list
         of points.
+    direction: minimize or maximize, with no default; a list for several metrics.
     method: grid (all combinations of the lists, the last key fastest), list (these points),
         ablation (a base with None for each key, and one trial for each part of its list),
         random, tpe, cmaes, evolution (generations of 6 points); or asha, hyperband and median,
         which prune random points whose reports fall behind.
-    direction: maximize or minimize; a list for several metrics.
     metric: the name of what to optimise, where `train` returns several; a list for several.
     trials: how many; by default all points of a grid, a list or an ablation, else 30. Points are
         different, so there are fewer where the space has fewer.
     workers: processes on this machine, which share its cores.
     seed: of the points; each trial starts with the seed `seed + number`. By default one that
-        follows from the arguments.
+        follows from the function, the space, the method, the direction and the metric.
     name: tells this search from others that are unfinished; by default the tag and the process.
         When the same commit starts the same search again, only the missing trials run.
     sampler, pruner: Optuna's, instead of those of a method.
+    max_concurrent: how many points a sampler chooses before it learns how the first of them did;
+        so many trials can run at once. A pruner compares a trial with those so far before it.
+        Twice the number of workers keeps them busy where trials differ in length.
+    asynchronous: a sampler or pruner learns from each trial as soon as it has ended. No worker
+        ever waits, but the same search may choose other points when it runs again.
     skip_finished: take over the results of trials that an earlier search finished with the same
         function and the same parameters.
 
+    The points depend on the arguments alone, and not on the number of workers or processes, on
+    which trial ends first, or on a search having been interrupted; unless it is asynchronous.
     Several processes can share a search: see `taglab.search.processes`.
 
     Raises SearchError for a search that cannot be run, SearchFailed when no trial finished.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    arguments = digest(fingerprint(train), space, method, direction, metric, trials, workers, seed,
-                       sampler, pruner)
+    points = digest(fingerprint(train), space, method, direction, metric, sampler, pruner)
     plan = Plan(train, space, method, direction, metric, trials, workers,
-                int(arguments[:8], 16) if seed is None else seed, sampler, pruner)
+                int(points[:8], 16) if seed is None else seed, sampler, pruner, max_concurrent,
+                asynchronous)
     process = this_process(plan)
     with _active_run() as own, interruptible():
         tags = new_run_tags()
-        key = digest(arguments, name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
+        key = digest(points, plan.trials, plan.seed, max_concurrent, asynchronous,
+                     name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
                      tags.get("config_hash"))
         folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
         if process.count > 1:
@@ -111,6 +119,10 @@ class _Search:
         if self.own.data.tags.get("search", self.journal.identity) != self.journal.identity:
             raise SearchError("this run already has a search; open another run for this one:"
                               " with mlflow.start_run(nested=True):")
+        if self.plan.asynchronous:
+            mlflow.set_tag("asynchronous", "true")  # summaries of runs show it
+        if note := order_note(self.plan, self.process):
+            print(note)
         queue = TrialQueue(self.plan, self.process, self.identity)
         self._run_trials(self.own, queue)
         records = [record for _, record in sorted(self.journal.ended.items())]
@@ -147,7 +159,7 @@ class _Search:
                 else:
                     launcher.run()
                 while several and not index and not runs.all_ended():
-                    time.sleep(POLL)
+                    time.sleep(2 * POLL)
                     launcher.run()  # runs the trials of processes that died
         except BaseException:
             runs.reconcile()

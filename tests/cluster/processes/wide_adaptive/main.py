@@ -15,8 +15,8 @@ def train(x: float) -> dict[str, float]:
 def main() -> None:
     config = load_config(__file__)
     with start_run(__file__, config):
-        found = search(train, {"x": (-10.0, 10.0)}, method="tpe", metric="score",
-                       trials=config["trials"])
+        found = search(train, {"x": (-10.0, 10.0)}, direction="maximize", method="tpe",
+                       metric="score", trials=config["trials"])
         print(f"{len(found.trials)} trials")
 
 

@@ -15,7 +15,8 @@ def train(x: int) -> dict[str, float]:
 def main() -> None:
     config = load_config(__file__)
     with start_run(__file__, config):
-        found = search(train, {"x": list(range(config["points"]))}, method="grid", metric="score")
+        found = search(train, {"x": list(range(config["points"]))}, direction="maximize",
+                       method="grid", metric="score")
         print(f"best: x={found.best_params['x']}")
 
 

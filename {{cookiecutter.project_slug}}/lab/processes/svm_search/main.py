@@ -27,9 +27,9 @@ def main() -> None:
         def train(gamma: float, C: float) -> float:
             return cross_validate(make_classifier(gamma, C), X_train, y_train, folds, seed)
 
-        found = search(train, search_space(**chosen), metric="validation_accuracy", seed=seed,
-                       method=chosen["method"], trials=chosen.get("trials"),
-                       workers=config["workers"])
+        found = search(train, search_space(**chosen), metric="validation_error",
+                       direction="minimize", seed=seed, method=chosen["method"],
+                       trials=chosen.get("trials"), workers=config["workers"])
 
         model = make_classifier(**found.best_params).fit(X_train, y_train)
         accuracy = model.score(X_test, y_test)

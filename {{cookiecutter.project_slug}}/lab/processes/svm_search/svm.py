@@ -49,6 +49,6 @@ def make_classifier(gamma: float, C: float) -> SVC:
 def cross_validate(
     classifier: SVC, X: np.ndarray, y: np.ndarray, folds: int, seed: int
 ) -> float:
-    """Return the mean accuracy on the left-out folds."""
+    """Return the mean error on the left-out folds."""
     parts = StratifiedKFold(folds, shuffle=True, random_state=seed)
-    return float(cross_val_score(classifier, X, y, cv=parts).mean())
+    return 1 - float(cross_val_score(classifier, X, y, cv=parts).mean())

@@ -41,8 +41,10 @@ def init(lab: Path) -> int:
         environment = ensure_environment(lab, report=lambda line: print(line, flush=True))
         make_venv(lab, environment)
     except GitError as error:
-        print(f"{error}\nType: git init -b main && git add -A && git commit -m 'A lab', "
-              "and then this command again.", file=sys.stderr)
+        advice = "" if (lab / ".git").exists() else (
+            "\nType: git init -b main && git add -A && git commit -m 'A lab', "
+            "and then this command again.")
+        print(f"{error}{advice}", file=sys.stderr)
         return 1
     except EnvironmentFailure as error:
         print(error, file=sys.stderr)

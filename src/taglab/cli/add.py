@@ -5,6 +5,7 @@ import json
 import subprocess
 from pathlib import Path
 
+from taglab.cli.added import check_names, with_added
 from taglab.cli.init import make_venv
 from taglab.runner.environment import EnvironmentFailure, Report, ensure_environment
 
@@ -12,9 +13,10 @@ from taglab.runner.environment import EnvironmentFailure, Report, ensure_environ
 def add_packages(lab: Path, names: list[str], report: Report) -> list[str]:
     """Pin the newest versions that are compatible with what is already pinned, and install them.
 
-    Returns the new lines of requirements.txt. Raises EnvironmentFailure if there is no such
-    version, leaving the file as it is.
+    Returns the new lines of requirements.txt. Raises LabError for a word that names no package,
+    EnvironmentFailure if there is no such version; the file is then as it was.
     """
+    check_names(names)
     requirements = lab / "requirements.txt"
     environment = ensure_environment(lab, report)
     found = subprocess.run(
@@ -27,7 +29,7 @@ def add_packages(lab: Path, names: list[str], report: Report) -> list[str]:
     packages = [package["metadata"] for package in json.loads(found.stdout)["install"]]
     lines = sorted(f"{package['name']}=={package['version']}" for package in packages)
     if lines:
-        before = requirements.read_text(encoding="utf-8").rstrip("\n")
-        requirements.write_text("\n".join([before, *lines, ""]), encoding="utf-8")
+        before = requirements.read_text(encoding="utf-8")
+        requirements.write_text(with_added(before, names, lines), encoding="utf-8")
         make_venv(lab, ensure_environment(lab, report))
     return lines

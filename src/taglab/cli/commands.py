@@ -27,6 +27,8 @@ GROUPS = {
         "logs": Command("builds", "logs", "lab logs 1 --follow"),
         "ui": Command("results", "ui", "lab ui --port 5001"),
         "goals": Command("results", "goals", "lab goals"),
+        "notebook": Command("notebook", "notebook",
+                            "lab notebook lab/analysis/compare_runs.ipynb"),
         "tensorboard": Command("results", "tensorboard", "lab tensorboard --port 6007"),
     },
     "Change": {
@@ -50,7 +52,7 @@ SYNONYMS = {
     "run": "launch", "start": "launch", "submit": "launch", "push": "launch", "tag": "launch",
     "retry": "restart", "rerun": "restart", "resume": "restart", "stop": "cancel", "kill": "cancel",
     "list": "builds", "ls": "builds", "ps": "status", "show": "ui", "results": "ui", "mlflow": "ui",
-    "test": "goals", "create": "new", "install": "add", "pip": "add",
+    "test": "goals", "jupyter": "notebook", "create": "new", "install": "add", "pip": "add",
     "check": "lint", "setup": "init", "remote": "connect", "docker": "image", "sync": "replay",
 }
 

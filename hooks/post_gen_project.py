@@ -21,7 +21,8 @@ LIBRARY = Path("vendor", "taglab")
 WITHOUT_PYTORCH = {"lab/processes/pytorch_example": (
     "config.toml", "convnet.py", "main.py", "test_convnet.py")}
 MESSAGE = "A new lab"
-COMMIT = f"git init -b main && git add -A && git commit -m '{MESSAGE}'"
+ADD = f"git add -A && git commit -m '{MESSAGE}'"
+COMMIT = f"git init -b main && {ADD}"  # a second `git init -b` would warn
 IDENTITY = ("git config --global user.name 'Your Name'",
             "git config --global user.email you@example.com")
 INIT = "python3 vendor/taglab init"
@@ -98,11 +99,12 @@ def start_git(lab: Path) -> tuple[str, tuple[str, ...]]:
     try:
         git("init", "--quiet", "--initial-branch=main", cwd=lab)
         if not knows_the_user(lab):
-            return "git does not know who you are. Type:", (*IDENTITY, COMMIT, INIT, *RUN)
+            return "git does not know who you are. Type:", (*IDENTITY, ADD, INIT, *RUN)
         git(*PLAIN, "add", "--all", cwd=lab)
         git(*PLAIN, "commit", "--quiet", "--no-gpg-sign", f"--message={MESSAGE}", cwd=lab)
     except (GitError, OSError) as error:
-        return f"{error}\nCorrect that, then type:", (COMMIT, INIT, *RUN)
+        commit = ADD if (lab / ".git").exists() else COMMIT
+        return f"{error}\nCorrect that, then type:", (commit, INIT, *RUN)
     try:
         remote = make_remote(lab)
     except (GitError, OSError) as error:

@@ -6,7 +6,7 @@ PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
 def main():  # type: ignore[no-untyped-def]  # an older Python must get as far as the message
-    """Run COMMAND for a lab, in the runner's own environment, which is made when it is missing.
+    """Run COMMAND for a lab, with the runner's own packages, which are installed when missing.
 
     The lab is the one whose `vendor/taglab` was typed, else the one that holds the working folder.
     Its own copy of this library does the work: an installed one hands over to it.
@@ -18,19 +18,22 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
         sys.path[0] = os.path.dirname(PACKAGE)
     from pathlib import Path
 
+    from taglab.cli.commands import help_text
     from taglab.errors import LabError
-    from taglab.lab import LIBRARY, NoLab, find_lab
+    from taglab.lab import HOW_TO_GET_A_LAB, LIBRARY, NoLab, find_lab
+
+    lab = find_lab(sys.argv[0]) or find_lab(os.getcwd())
+    if lab is None or not (lab / LIBRARY / "__main__.py").exists():
+        raise NoLab(f"error: {lab or os.getcwd()} is not a lab. {HOW_TO_GET_A_LAB}")
+    if not (lab / LIBRARY).samefile(PACKAGE):
+        os.execv(sys.executable, [sys.executable, str(lab / LIBRARY), *sys.argv[1:]])
+    if sys.argv[1:] in (["--help"], ["-h"]):  # before anything is installed
+        print(help_text())
+        return 0
     from taglab.runner.environment import ensure_environment
     from taglab.runner.remote import renew_remote
     from taglab.runner.state import check_state
 
-    lab = find_lab(sys.argv[0]) or find_lab(os.getcwd())
-    if lab is None or not (lab / LIBRARY / "__main__.py").exists():
-        raise NoLab(f"error: {lab or os.getcwd()} is not a lab: it does not hold {LIBRARY}. Change "
-                    "to the folder of a lab, or make one with cookiecutter")
-    words = [str(lab / LIBRARY), *sys.argv[1:]]
-    if not (lab / LIBRARY).samefile(PACKAGE):
-        os.execv(sys.executable, [sys.executable, *words])
     try:
         check_state(lab)
         renew_remote(lab)
@@ -41,9 +44,9 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
                                          lambda line: print(line, flush=True))
     except LabError as error:
         sys.exit(f"error: {error}")
-    if not environment.samefile(sys.prefix):
-        python = str(environment / "bin" / "python")
-        os.execv(python, [python, *words])
+    # The environment was made for this Python, so its packages serve here: a second start would
+    # take as long as the command.
+    sys.path[1:1] = map(str, environment.glob("lib/python*/site-packages"))
     from taglab.cli.main import main as run_command
     return run_command(lab)
 

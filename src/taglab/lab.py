@@ -6,6 +6,10 @@ from pathlib import Path
 
 LIBRARY = Path("vendor", "taglab")  # this library, in the lab whose commit carries it
 _ROOT = "LAB_ROOT"
+HOW_TO_GET_A_LAB = (
+    f"A lab is a folder of experiments that holds {LIBRARY}. Change to one with cd, or name it: "
+    f"export {_ROOT}=FOLDER. To make one, type: pip install cookiecutter && cookiecutter "
+    "PATH-OR-URL-OF-TAGLAB")
 
 
 class NoLab(SystemExit):
@@ -35,8 +39,7 @@ def lab_root(
     start = Path.cwd() if start is None else start
     lab = find_lab(start, environment) or find_lab(Path.cwd(), environment)
     if lab is None:
-        raise NoLab(f"error: {start} is not inside a lab: no folder above it holds {LIBRARY}. "
-                    f"Change to the lab's folder, or name it in {_ROOT}")
+        raise NoLab(f"error: {start} is not inside a lab. {HOW_TO_GET_A_LAB}")
     return lab
 
 

@@ -17,7 +17,8 @@ from local_extensions import lab_slug
 from tests.conftest import TEMPLATE, Bake, git
 
 HOOKS = ("pre_gen_project", "post_gen_project")
-COMMIT = "  git init -b main && git add -A && git commit -m 'A new lab'\n"
+ADD = "git add -A && git commit -m 'A new lab'\n"
+COMMIT = f"  git init -b main && {ADD}"
 INIT = "  python3 vendor/taglab init\n"
 CODE = [
     "'''\nopen('owned', 'w').close()\n'''", "\"\"\"\nopen('owned', 'w').close()\n\"\"\"",
@@ -133,9 +134,11 @@ def test_without_an_identity(config: str, bake: Bake, person: Path, tmp_path: Pa
     lab = bake()
     shown = capfd.readouterr().out
     assert "git does not know who you are" in shown
-    assert "  git config --global user.email you@example.com\n" + COMMIT + INIT in shown
-    person.write_text("[user]\nname = Ann Lee\nemail = ann@lab.example\n")
-    subprocess.run(COMMIT, shell=True, cwd=lab, check=True, stdout=subprocess.DEVNULL)
+    commands = shown.partition("Type:\n")[2].partition(INIT)[0].replace("  cd my-lab\n", "")
+    typed = subprocess.run(commands, shell=True, cwd=lab, text=True, capture_output=True)
+    assert (typed.returncode, typed.stderr) == (0, ""), "a person sees a warning"
+    assert git("log", "--format=%an %ae", cwd=lab) == "Your Name you@example.com\n"
+    assert git("branch", "--show-current", cwd=lab) == "main\n"
     assert git("status", "--porcelain", cwd=lab) == ""
 
 
@@ -253,5 +256,6 @@ def test_when_the_commit_fails_the_message_says_what_to_type(
                      "required = true\n")
     lab = bake()
     shown = capfd.readouterr().out
-    assert "filter 'broken' failed" in shown and COMMIT + INIT in shown
+    assert "filter 'broken' failed" in shown and f"  {ADD}{INIT}" in shown
+    assert "git init" not in shown, "there is a repository already, and git would warn"
     assert (lab / "README.md").exists()

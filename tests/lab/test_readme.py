@@ -37,6 +37,8 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
 
     special = {
         "see results, compare runs": lambda *_: None,  # `lab ui` above, and the notebook's test
+        "work in a notebook": start_jupyterlab,
+        "use the results in a script elsewhere": use_a_script_elsewhere,
         "change a parameter for good": change_a_parameter,
         "run experiments in a colleague's clone": use_a_clone,
         "stop a build": stop_a_build,
@@ -46,7 +48,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     for want, commands in rows.items():
         special.get(want, run_all)(lab, commands)
     assert set(special) <= set(rows), "the README changed"
-    assert len(rows) == 24, "a row of the README is not tested"
+    assert len(rows) == 26, "a row of the README is not tested"
     assert "seaborn==" in (lab.path / "requirements.txt").read_text()
     assert lab.build(5)["status"] == "success", lab.ok("lab logs 5")
 
@@ -65,6 +67,24 @@ def change_a_parameter(lab: BakedLab, commands: list[str]) -> None:
     run_all(lab, commands[1:])
     lab.push("svm-search-v9")
     assert lab.runs(tag="svm-search-v9")[0]["params"]["folds"] == "5"
+
+
+def start_jupyterlab(lab: BakedLab, commands: list[str]) -> None:
+    """It starts and says its release; a cell that runs in it is tested elsewhere."""
+    assert commands == ["lab notebook", ".venv"] and (lab.path / ".venv").exists()
+    assert re.search(r"(?m)^4\.", lab.ok(f"{commands[0]} --version"))
+
+
+def use_a_script_elsewhere(lab: BakedLab, commands: list[str]) -> None:
+    """The script lies beside the lab, and counts the runs that are in the lab's store."""
+    typed, call = commands
+    folder = lab.path.parent / "elsewhere"
+    folder.mkdir()
+    (folder / "script.py").write_text(
+        f"import taglab.tracking\n{call}\nimport mlflow\nprint(len(mlflow.search_runs()), 'runs')")
+    printed = lab.ok(f"deactivate; cd {folder} && {typed}")
+    assert int(printed.split()[-2]) >= 3 and [file.name for file in folder.iterdir()] == [
+        "script.py"], "it has a store of its own"
 
 
 def move_to_a_server(lab: BakedLab, commands: list[str]) -> None:

@@ -124,8 +124,9 @@ def test_outside_of_a_lab_a_run_ends_with_one_sentence(tmp_path, monkeypatch):
     done = run_python(main_file, folder=tmp_path)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr == (
-        f"error: {main_file} is not inside a lab: no folder above it holds vendor/taglab. "
-        "Change to the lab's folder, or name it in LAB_ROOT\n")
+        f"error: {main_file} is not inside a lab. A lab is a folder of experiments that holds "
+        "vendor/taglab. Change to one with cd, or name it: export LAB_ROOT=FOLDER. To make one, "
+        "type: pip install cookiecutter && cookiecutter PATH-OR-URL-OF-TAGLAB\n")
     assert list(tmp_path.iterdir()) == [main_file], "a store was created"
 
 

@@ -1,4 +1,7 @@
-"""The commands on builds: `lab status`, `builds`, `logs`, `launch`, `restart`, `cancel`."""
+"""The commands on builds: `lab status`, `builds`, `logs`, `launch`, `restart`, `cancel`.
+
+What only some of them need is imported in them: `lab status` must not wait for it.
+"""
 from __future__ import annotations
 
 import os
@@ -10,14 +13,11 @@ from time import sleep, time
 
 import click
 
-from taglab.cli.launch import next_tag_commands, run
 from taglab.cli.output import FAILED, as_json_option, show
 from taglab.engines.drone.outcome import FINAL, SUCCESS
 from taglab.errors import LabError
-from taglab.runner.build_run import drone_file
 from taglab.runner.builds import Build, Builds
 from taglab.runner.interrupted import end_interrupted
-from taglab.runner.receive import create_build, follow, start
 from taglab.runner.tables import build_table, status_table
 
 NO_BUILDS = "No builds yet. Type: git tag run-examples-v1 && git push origin run-examples-v1"
@@ -66,6 +66,8 @@ def launch(lab: Path, name: str) -> int:
 
     NAME is that of a process or a pipeline.
     """
+    from taglab.cli.launch import next_tag_commands, run
+
     exit_status = run(lab, next_tag_commands(lab, name))
     newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
     return FAILED if exit_status or newest is None or newest.status != SUCCESS else 0
@@ -76,6 +78,9 @@ def launch(lab: Path, name: str) -> int:
 @click.pass_obj
 def restart(lab: Path, number: int) -> int:
     """Run the commit and tag of build NUMBER again, as a new build."""
+    from taglab.runner.build_run import drone_file
+    from taglab.runner.receive import create_build, start
+
     old = _find_build(lab, number)
     created = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
     if created is None:
@@ -101,9 +106,6 @@ def cancel(lab: Path, number: int) -> None:
     click.echo(f"build {number}: {build.status}")
 
 
-COMMANDS = (status, list_builds, logs, launch, restart, cancel)
-
-
 def _all_builds(lab: Path) -> list[Build]:
     end_interrupted(lab)
     return Builds(lab).all()
@@ -122,4 +124,6 @@ def _find_build(lab: Path, number: int) -> Build:
 
 
 def _follow(lab: Path, number: int) -> int:
+    from taglab.runner.receive import follow
+
     return 0 if follow(lab, number).status == SUCCESS else FAILED

@@ -114,9 +114,6 @@ def envs(lab: Path, as_json: bool, prune: bool, days: float) -> None:
     show(found, as_json, lambda: environment_table(found, time()))
 
 
-COMMANDS = (init, new, add, lint, image, connect, envs)
-
-
 def _edited_library(lab: Path) -> list[Finding]:
     """Return a warning for each file of the lab's library that is not as it was delivered."""
     return [Finding(0, "warning", "not as delivered; changes here are lost or conflict when the "

@@ -69,6 +69,3 @@ def _become_python(lab: Path, *arguments: str) -> NoReturn:
     os.chdir(lab)
     os.execve(python, [python, *arguments],
               {**os.environ, **caches, "PYTHONPATH": python_path(lab)})
-
-
-COMMANDS = (runs, ui, goals, tensorboard, replay)

@@ -3,13 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
-from taglab.engines.drone.lint import Finding
 from taglab.engines.drone.outcome import ERROR, FAILURE, FINAL, KILLED, RUNNING, SKIPPED, SUCCESS
 from taglab.runner.builds import Build, PipelineRecord
 from taglab.runner.environment import Environment
+
+if TYPE_CHECKING:  # `lab status` must not wait for all the rules
+    from taglab.engines.drone.lint import Finding
 
 Row = tuple[str, ...]
 _COLOURS = {SUCCESS: "green", FAILURE: "red", ERROR: "red", KILLED: "red", RUNNING: "yellow"}

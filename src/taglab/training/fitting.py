@@ -25,6 +25,7 @@ from taglab.training.checks import (
 from taglab.training.data import Batches, Data, Sampler, check_data
 from taglab.training.device import choose_device, choose_precision
 from taglab.training.distributed import join_process_group, rank, world_size
+from taglab.training.layout import channels_last_pays, set_layout
 from taglab.training.logger import log_epochs
 from taglab.training.loop import TrainingLoop
 from taglab.training.metrics import MetricFunction, evaluate_batches, parts_of
@@ -65,6 +66,8 @@ def fit(
     clip: float | None = None,              # the largest norm of the gradient
     precision: str = "float32",             # bfloat16, float16, or auto: what suits the device
     device: str = "auto",                   # or cuda, mps, cpu, cuda:1, …
+    channels_last: bool | None = None,      # in memory, for Conv2d; None: where it surely pays
+    compile: bool = False,                  # with torch.compile: pays in long trainings
     seed: int = 0,                          # of data order, dropout and augmentation
     sampler: Sampler | None = None,         # from the training data to the indices of an epoch
     workers: int = 0,                       # processes that read a Dataset that is not tensors
@@ -94,12 +97,17 @@ def fit(
     check_options(epochs, batch_size, best, maximize, known, schedule_each)
     with preserve_random_state(target):
         seed_generators(seed, rank())
+        if channels_last is None:
+            channels_last = channels_last_pays(model, target)
+        if channels_last:
+            set_layout(model, torch.channels_last)
         stepper = optimizer(model.to(target).parameters())
         check_optimizer(stepper)
         moved = schedule and schedule(stepper)
         check_schedule(moved, schedule_each, best, maximize)
         loop = TrainingLoop(model, stepper, moved, schedule_each, measured,
-                            choose_precision(precision, target), target, accumulate, clip)
+                            choose_precision(precision, target), target, accumulate, clip,
+                            compile)
         seen = Batches(train, batch_size // world_size(), target, True, sampler, workers,
                        drop_last, skip_single=has_batch_norm(model))
         unseen = None if validation is None else Batches(
@@ -107,7 +115,7 @@ def fit(
         checkpoint = Checkpoint(
             loop.state_dict(), first_batch(seen, seed), first_batch(unseen, seed), epochs,
             batch_size, drop_last, accumulate, best, maximize, patience, schedule_each, clip,
-            precision, seed)
+            precision, channels_last, compile, seed)
         if state := checkpoint.load():
             loop.load_state_dict(state)
         with log_epochs(epochs, loop.rows, tensorboard) as logger:
@@ -122,6 +130,8 @@ def fit(
                 logger.log(epoch, row, model)
                 checkpoint.save_if_due(loop.state_dict)
         model.load_state_dict(loop.best_weights)
+        if channels_last:
+            set_layout(model, torch.contiguous_format)
         checkpoint.delete()
     index = pd.RangeIndex(1, len(loop.rows) + 1, name="epoch")
     done = Training(pd.DataFrame(loop.rows, index=index), loop.best_epoch)

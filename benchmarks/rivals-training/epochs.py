@@ -39,6 +39,8 @@ def by_hand(case: Case, model: nn.Module, epochs: int,
             adam: Callable[..., torch.optim.Optimizer] = NOT_FUSED) -> None:
     """Train with a loop over tensors that measures the same and waits for nothing: the limit."""
     model.to(case.device)
+    if case.device == "cpu" and any(isinstance(part, nn.Conv2d) for part in model.modules()):
+        model.to(memory_format=torch.channels_last)  # as `fit` does
     train = [tensor.to(case.device) for tensor in case.train]
     validation = [tensor.to(case.device) for tensor in case.validation]
     optimizer, count = adam(model.parameters()), len(train[0])

@@ -124,6 +124,21 @@ def test_the_processes_of_a_training_meet_under_a_name() -> None:
     assert service["metadata"]["ownerReferences"][0]["uid"] == "456"
 
 
+@pytest.mark.parametrize("options, source", [
+    ({"torchrun": 4}, {"emptyDir": {"medium": "Memory"}}),
+    ({"torchrun": 1}, {"emptyDir": {"medium": "Memory"}}),
+    ({"torchrun": 4, "shared_memory": "1Gi"},
+     {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}),
+    ({"torchrun": 4, "host_paths": {"/dev/shm": "/dev/shm"}}, {"hostPath": {"path": "/dev/shm"}}),
+    ({}, None)])
+def test_the_processes_of_a_training_share_the_memory_of_their_pod(
+        options: dict, source: dict | None) -> None:
+    pod = pod_of(manifest(**options))
+    mounts = {each["mountPath"]: each["name"] for each in pod["containers"][0]["volumeMounts"]}
+    volumes = {each.pop("name"): each for each in pod["volumes"]}
+    assert volumes.get(mounts.get("/dev/shm")) == source
+
+
 @pytest.mark.parametrize("environment, pods", [
     ({}, 8), ({"LAB_CLUSTER": "parallelism=3"}, 3), ({"LAB_CLUSTER": "off"}, None),
     ({"JOB_COMPLETION_INDEX": "0"}, None)])

@@ -39,6 +39,7 @@ DOCUMENTED = {"mlflow", "mlflow.entities", "mlflow.exceptions"}
 RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
 REST_STORE = "mlflow.store.tracking.rest_store.RestStore"
 SERVICE = "mlflow.tracking._tracking_service"
+VALIDATION = "mlflow.utils.validation"
 
 # The modules of the library, or folders of them, and the names that each uses: imports, attributes
 # that begin with an underscore, and variables of the environment.
@@ -53,7 +54,9 @@ TABLE = {
     "tracking/context.py": {RUN_CONTEXT, "mlflow.tracking.context.registry.resolve_tags"},
     "tracking/run.py": {"mlflow.ActiveRun.__exit__"},
     "tracking/store.py": {"mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore"},
-    "training/": {"mlflow.utils.file_utils.local_file_uri_to_path"},
+    "training/": {
+        "mlflow.utils.file_utils.local_file_uri_to_path", f"{VALIDATION}.MAX_ENTITY_KEY_LENGTH",
+        f"{VALIDATION}.path_not_unique", f"{VALIDATION}.validate_param_and_metric_name"},
 }
 # Where the attributes are, and the parameters that the library relies on; None: not a function.
 SIGNATURES = {
@@ -80,6 +83,9 @@ SIGNATURES = {
     f"{SERVICE}.utils._tracking_store_registry.register": ["scheme", "store_builder"],
     f"{SERVICE}.utils._tracking_store_registry._get_store_with_resolved_uri": [
         "resolved_store_uri", "artifact_uri"],
+    f"{VALIDATION}.MAX_ENTITY_KEY_LENGTH": None,
+    f"{VALIDATION}.path_not_unique": ["name"],
+    f"{VALIDATION}.validate_param_and_metric_name": ["name"],
 }
 
 

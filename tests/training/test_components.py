@@ -47,15 +47,6 @@ class Named(Dataset):
         return torch.zeros(3, 8, 8), index % 2
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small train fastest in one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_every_combination_trains_and_has_its_own_hash():
     configurations = combinations(CONFIG)
     assert [(each["model"]["hidden"], each["training"]["optimizer"]["lr"])

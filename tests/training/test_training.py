@@ -14,61 +14,17 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR, ReduceLROnPlateau, StepLR
-from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from taglab.datasets.cache import local_copy
 from taglab.training.tensorboard import collect
 from taglab.testing import environment, runs_in
 from taglab.tracking import connect, start_run
 from taglab.training import (
-    NotFinite, accuracy, choose_device, evaluate, fit, make_repeatable, predict)
+    NotFinite, Regularised, accuracy, choose_device, evaluate, make_repeatable, predict)
 from taglab.training.logger import log_epochs
-
-ADAM = partial(torch.optim.Adam, lr=0.01)
-STANDING_STILL = partial(torch.optim.SGD, lr=0.0)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small train fastest in one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-def blobs(rows: int = 100, seed: int = 0) -> list[torch.Tensor]:
-    """Return points of three classes that overlap a little, and their classes."""
-    numbers = torch.Generator().manual_seed(seed)
-    classes = torch.arange(rows) % 3
-    return [torch.randn(rows, 4, generator=numbers) + classes[:, None], classes]
-
-
-def network(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(dropout), nn.Linear(8, 3))
-
-
-def trained(model: nn.Module, train=None, validation=None, **options):
-    return fit(model, train or blobs(), validation or blobs(50, seed=1),
-               **{"loss": cross_entropy, "optimizer": ADAM, "epochs": 3, "device": "cpu",
-                  "metrics": {"accuracy": accuracy}, **options})
-
-
-def same(one: nn.Module, other: nn.Module) -> bool:
-    return all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
-
-
-class Jittered(Dataset):
-    """Samples with noise from all three random generators, like an augmentation."""
-
-    def __len__(self) -> int:
-        return 60
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        points, classes = blobs(60)
-        shaken = torch.rand(4) + np.random.rand() + random.random()
-        return points[index] + 0.1 * shaken, classes[index]
+from tests.training.examples import (
+    STANDING_STILL, Jittered, Stop, blobs, network, same, stopping, trained)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32, 50, 1000])
@@ -190,17 +146,18 @@ def test_training_in_16_bits_reaches_about_the_same_loss(precision):
     assert done.best["val_loss"] == pytest.approx(plain.best["val_loss"], rel=0.05)
 
 
-class Regularised(nn.Module):
+class Weighed(nn.Module):
     def __init__(self):
         super().__init__()
         self.body = network()
 
     def forward(self, points):
-        return self.body(points), 0.1 * sum(p.square().sum() for p in self.parameters())
+        term = 0.1 * sum(p.square().sum() for p in self.parameters())
+        return Regularised(self.body(points), term)
 
 
 def test_a_model_can_return_a_regularisation_term():
-    model, plain = Regularised(), network()
+    model, plain = Weighed(), network()
     done = trained(model, epochs=20)
     trained(plain, epochs=20)
 
@@ -236,22 +193,6 @@ def test_a_nan_loss_stops_the_training_and_names_epoch_and_batch(where):
 def test_options_that_cannot_be_met_are_refused_with_a_reason(options, message):
     with pytest.raises(ValueError, match=message):
         trained(network(), **options)
-
-
-class Stop(Exception):
-    """Interrupts a training."""
-
-
-def stopping(batches: int):
-    """Return a loss that raises Stop after so many batches."""
-    counter = iter(range(batches))
-
-    def loss(output, target):
-        if next(counter, None) is None:
-            raise Stop
-        return cross_entropy(output, target)
-
-    return loss
 
 
 OPTIONS = {"epochs": 6, "batch_size": 20, "clip": 1.0, "accumulate": 2, "patience": 5,

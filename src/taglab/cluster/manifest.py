@@ -62,7 +62,7 @@ class WideJob:
     image: str = ""  # "": the image of the step
     cpu: str = "1"
     memory: str = "2Gi"
-    shared_memory: str = ""  # the size of /dev/shm, part of `memory`; "": 64 MiB
+    shared_memory: str = ""  # size of /dev/shm, part of `memory`; "": 64 MiB, all with torchrun
     gpu: int = 0
     gpu_resource: str = "nvidia.com/gpu"
     node_required: dict[str, list[str]] = field(default_factory=dict)  # label: one of these values
@@ -248,8 +248,9 @@ def _environment(job: WideJob, step: Step, name: str) -> list[Manifest]:
 def _volumes(job: WideJob, workspace: str) -> tuple[list[Manifest], list[Manifest]]:
     """Return the volumes of a pod, and where its container mounts them."""
     sources: dict[str, Manifest] = {workspace: {"emptyDir": {}}}
-    if job.shared_memory:
-        sources["/dev/shm"] = {"emptyDir": {"medium": "Memory", "sizeLimit": job.shared_memory}}
+    if job.shared_memory or job.torchrun:  # through it processes and their DataLoaders share data
+        limit = {"sizeLimit": job.shared_memory} if job.shared_memory else {}
+        sources["/dev/shm"] = {"emptyDir": {"medium": "Memory", **limit}}
     sources |= {folder: {"persistentVolumeClaim": {"claimName": claim}}
                 for folder, claim in job.claims.items()}
     sources |= {folder: {"hostPath": {"path": path}} for folder, path in job.host_paths.items()}

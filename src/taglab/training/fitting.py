@@ -11,6 +11,7 @@ SGD.
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 
 import pandas as pd
 import torch
@@ -19,12 +20,15 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from taglab.training.checkpoint import Checkpoint
-from taglab.training.data import Batches, Data, Sampler
+from taglab.training.checks import (
+    check_metrics, check_optimizer, check_options, check_schedule)
+from taglab.training.data import Batches, Data, Sampler, check_data
 from taglab.training.device import choose_device, choose_precision
 from taglab.training.distributed import join_process_group, rank, world_size
+from taglab.training.layout import channels_last_pays, set_layout
 from taglab.training.logger import log_epochs
 from taglab.training.loop import TrainingLoop
-from taglab.training.metrics import MetricFunction, evaluate_batches
+from taglab.training.metrics import MetricFunction, evaluate_batches, parts_of
 from taglab.training.seeding import combine_seeds, preserve_random_state, seed_generators
 
 
@@ -46,14 +50,15 @@ class Training:
 
 
 def fit(
-    model: nn.Module, train: Data, validation: Data, *,
+    model: nn.Module, train: Data, validation: Data | None = None, *,
     loss: MetricFunction,                   # the mean over a batch, like PyTorch's losses
     optimizer: Callable[..., Optimizer],    # called with the parameters: partial(Adam, lr=0.001)
     epochs: int,
     batch_size: int = 32,                   # samples of all processes together
+    drop_last: bool = False,                # train without the last batch where it is smaller
     accumulate: int = 1,                    # batches for each step of the optimizer
     metrics: Mapping[str, MetricFunction] | None = None,
-    best: str = "val_loss",                 # the metric that decides which epoch is the best
+    best: str | None = None,                # decides which epoch is the best; None: the loss
     maximize: bool = False,                 # whether more of it is better
     patience: int | None = None,            # stop after so many epochs without a better one
     schedule: Callable[[Optimizer], LRScheduler] | None = None,
@@ -61,6 +66,8 @@ def fit(
     clip: float | None = None,              # the largest norm of the gradient
     precision: str = "float32",             # bfloat16, float16, or auto: what suits the device
     device: str = "auto",                   # or cuda, mps, cpu, cuda:1, …
+    channels_last: bool | None = None,      # in memory, for Conv2d; None: where it surely pays
+    compile: bool = False,                  # with torch.compile: pays in long trainings
     seed: int = 0,                          # of data order, dropout and augmentation
     sampler: Sampler | None = None,         # from the training data to the indices of an epoch
     workers: int = 0,                       # processes that read a Dataset that is not tensors
@@ -72,25 +79,43 @@ def fit(
     of the validation data with the prefix `val_`; all are means over samples. Inside `start_run`
     a training that was killed resumes after its last checkpoint, with the same result.
 
-    train, validation: tensors (inputs, …, targets) with a row for each sample, a Dataset or a
-        DataLoader.
+    A model returns one tensor, or `Regularised(output, term)`, whose term is added to the loss.
+    Where a model has BatchNorm, a last batch of one sample is left out of the training.
 
-    Raises ValueError for options that cannot be met, NotFinite when a loss is NaN or infinite.
+    train, validation: tensors (inputs, …, targets) with a row for each sample, a Dataset or a
+        DataLoader. Without validation data the best epoch is that of the lowest training loss.
+
+    Raises ValueError for options that cannot be met, TypeError for data and outputs of another
+    kind, NotFinite when a loss is NaN or infinite.
     """
     target = choose_device(device)
     join_process_group(target)
+    check_metrics(metrics or {})
     measured = {"loss": loss, **(metrics or {})}
-    check_options(epochs, batch_size, best, measured, schedule_each)
+    known = [*measured, *(f"val_{name}" for name in measured if validation is not None)]
+    best = best or ("loss" if validation is None else "val_loss")
+    check_options(epochs, batch_size, best, maximize, known, schedule_each)
     with preserve_random_state(target):
         seed_generators(seed, rank())
+        if channels_last is None:
+            channels_last = channels_last_pays(model, target)
+        if channels_last:
+            set_layout(model, torch.channels_last)
         stepper = optimizer(model.to(target).parameters())
-        loop = TrainingLoop(model, stepper, schedule and schedule(stepper), schedule_each, measured,
-                            choose_precision(precision, target), target, accumulate, clip)
-        seen = Batches(train, batch_size // world_size(), target, True, sampler, workers)
-        unseen = Batches(validation, 4 * batch_size // world_size(), target, workers=workers)
+        check_optimizer(stepper)
+        moved = schedule and schedule(stepper)
+        check_schedule(moved, schedule_each, best, maximize)
+        loop = TrainingLoop(model, stepper, moved, schedule_each, measured,
+                            choose_precision(precision, target), target, accumulate, clip,
+                            compile)
+        seen = Batches(train, batch_size // world_size(), target, True, sampler, workers,
+                       drop_last, skip_single=has_batch_norm(model))
+        unseen = None if validation is None else Batches(
+            validation, 4 * batch_size // world_size(), target, workers=workers)
         checkpoint = Checkpoint(
-            loop.state_dict(), next(seen.epoch(seed)), next(unseen.epoch(seed), None), epochs,
-            batch_size, accumulate, best, maximize, patience, schedule_each, clip, precision, seed)
+            loop.state_dict(), first_batch(seen, seed), first_batch(unseen, seed), epochs,
+            batch_size, drop_last, accumulate, best, maximize, patience, schedule_each, clip,
+            precision, channels_last, compile, seed)
         if state := checkpoint.load():
             loop.load_state_dict(state)
         with log_epochs(epochs, loop.rows, tensorboard) as logger:
@@ -99,14 +124,31 @@ def fit(
                 # An epoch depends on no earlier one, so that it is the same after resuming.
                 seed_generators(seed, rank(), epoch)
                 row = loop.train(logger.follow(seen.epoch(combine_seeds(seed, epoch))))
-                row |= loop.validate(logger.follow(unseen.epoch(0)))
+                if unseen:
+                    row |= loop.validate(logger.follow(unseen.epoch(0)))
                 loop.end_epoch(row, best, maximize)
                 logger.log(epoch, row, model)
                 checkpoint.save_if_due(loop.state_dict)
         model.load_state_dict(loop.best_weights)
+        if channels_last:
+            set_layout(model, torch.contiguous_format)
         checkpoint.delete()
     index = pd.RangeIndex(1, len(loop.rows) + 1, name="epoch")
-    return Training(pd.DataFrame(loop.rows, index=index), loop.best_epoch)
+    done = Training(pd.DataFrame(loop.rows, index=index), loop.best_epoch)
+    if not isfinite(done.best[best]) and not rank():
+        print(f"{best} is a number in no epoch: the best epoch is the one with the lowest loss")
+    return done
+
+
+def first_batch(batches: Batches | None, seed: int) -> list[Tensor] | None:
+    """Return the first batch of an epoch, or None where there is none."""
+    return next(batches.epoch(seed), None) if batches else None
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Return whether a model has a layer that needs more than one sample to train."""
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+    return any(isinstance(module, kinds) for module in model.modules())
 
 
 def evaluate(
@@ -126,11 +168,12 @@ def evaluate(
 @torch.no_grad()
 def predict(model: nn.Module, *inputs: Tensor, batch_size: int = 1024) -> Tensor:
     """Return the model's outputs, on the CPU: a row for each row of the inputs."""
+    check_data(inputs)
     model.eval()
     device, outputs = next(model.parameters()).device, []
     for rows in zip(*(torch.split(tensor, batch_size) for tensor in inputs)):
-        output = model(*(part.to(device) for part in rows))
-        outputs.append((output[0] if isinstance(output, tuple) else output).cpu())
+        output, _ = parts_of(model(*(part.to(device) for part in rows)))
+        outputs.append(output.cpu())
     return torch.cat(outputs)
 
 
@@ -155,18 +198,3 @@ def make_repeatable(seed: int, threads: int | None = None) -> None:
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-
-
-def check_options(
-    epochs: int, batch_size: int, best: str, metrics: Mapping[str, MetricFunction],
-    schedule_each: str
-) -> None:
-    """Raise ValueError for options that cannot be met."""
-    known = [*metrics, *(f"val_{name}" for name in metrics)]
-    if best not in known:
-        raise ValueError(f"best={best!r} is not measured; known: {', '.join(known)}")
-    if epochs < 1 or batch_size < 1 or batch_size % world_size():
-        raise ValueError(f"epochs={epochs} must be 1 or more, batch_size={batch_size} a multiple "
-                         f"of the number of processes, {world_size()}")
-    if schedule_each not in ("epoch", "step"):
-        raise ValueError(f"schedule_each={schedule_each!r} is neither 'epoch' nor 'step'")

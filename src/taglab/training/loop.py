@@ -4,20 +4,20 @@ from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
+from math import inf, isfinite
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
+from torch.optim import SGD, Adagrad, Adam, Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from taglab.training.data import Batch
 from taglab.training.distributed import world_size
-from taglab.training.metrics import MetricFunction, average, evaluate_batches, measure
-
-CHECK_EVERY = 1000  # batches; reading a loss waits for the device
+from taglab.training.layout import compiled
+from taglab.training.metrics import Means, MetricFunction, evaluate_batches, measure
 
 
 @dataclass
@@ -33,6 +33,7 @@ class TrainingLoop:
     accumulate: batches for each step of the optimizer.
     clip: the largest norm of the gradient, or None: Pascanu et al. (2013), On the difficulty of
         training recurrent neural networks.
+    compile: whether the training, not the validation, runs a compiled model.
     rows: the means of each epoch so far.
     """
 
@@ -45,19 +46,19 @@ class TrainingLoop:
     device: torch.device
     accumulate: int
     clip: float | None
+    compile: bool = False
     rows: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0  # counted from 1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    has_stepped: bool = False  # in this process
 
     def __post_init__(self) -> None:
-        self.network = DistributedDataParallel(self.model) if world_size() > 1 else self.model
+        network = compiled(self.model, self.device) if self.compile else self.model
+        self.network = DistributedDataParallel(network) if world_size() > 1 else network
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         self.autocast: AbstractContextManager[Any] = (
             nullcontext() if self.precision == "float32" else
             torch.autocast(self.device.type, getattr(torch, self.precision)))
-        for group in self.optimizer.param_groups:
-            if group.get("fused", False) is None and not group.get("foreach"):
-                group["fused"] = True  # one call for all parameters, where nobody chose
 
     def train(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Train on the batches once; return the means over their samples, and the learning rate.
@@ -66,18 +67,16 @@ class TrainingLoop:
         """
         self.network.train()
         batches, where = iter(batches), f"epoch {len(self.rows) + 1}"
-        means: list[tuple[int, dict[str, Tensor]]] = []
+        means = Means(where)
         while group := list(islice(batches, self.accumulate)):
             self.optimizer.zero_grad()
             samples = sum(len(batch[-1]) for batch in group)
             for batch in group:
                 with self._gradient_sync(batch is group[-1]):
-                    means.append(self._backward(batch, len(batch[-1]) / samples))
-                if len(means) % CHECK_EVERY == 0:
-                    average(means, where)
+                    means.add(*self._backward(batch, len(batch[-1]) / samples))
             self._step()
         rate = {"learning_rate": self.optimizer.param_groups[0]["lr"]} if self.schedule else {}
-        return average(means, where) | rate
+        return means.total() | rate
 
     def _gradient_sync(self, last: bool) -> AbstractContextManager[Any]:
         """Let the processes exchange gradients in the body only for the last batch of a step."""
@@ -96,6 +95,9 @@ class TrainingLoop:
 
     def _step(self) -> None:
         """Clip the gradient, and move the weights and, where it moves each step, the schedule."""
+        if not self.has_stepped:
+            self.has_stepped = True
+            fuse_step(self.optimizer)
         if self.clip is not None:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
@@ -120,7 +122,8 @@ class TrainingLoop:
     def end_epoch(self, row: dict[str, float], best: str, maximize: bool) -> None:
         """Add the means of an epoch, move the schedule, and keep the weights of the best epoch.
 
-        Of epochs that are equal in `best` the one with the lower val_loss is better.
+        Of epochs that are equal in `best` the one with the lower loss is better, of the validation
+        data where there are any. NaN and infinity are worse than any number.
         """
         self.rows.append(row)
         if isinstance(self.schedule, ReduceLROnPlateau):
@@ -129,7 +132,8 @@ class TrainingLoop:
             self.schedule.step()
 
         def cost(row: dict[str, float]) -> tuple[float, float]:
-            return (-row[best] if maximize else row[best], row["val_loss"])
+            value = -row[best] if maximize else row[best]
+            return (value if isfinite(value) else inf, row.get("val_loss", row["loss"]))
 
         if not self.best_epoch or cost(row) < cost(self.rows[self.best_epoch - 1]):
             self.best_epoch = len(self.rows)
@@ -156,3 +160,19 @@ class TrainingLoop:
     def _stateful(self) -> list[Any]:
         parts = (self.model, self.optimizer, self.scaler, self.schedule)
         return [part for part in parts if part is not None]
+
+
+def fuse_step(optimizer: Optimizer) -> None:
+    """Let the optimizer move all parameters in one call, where nobody chose and PyTorch can.
+
+    It cannot for sparse gradients and complex numbers, so call this once there are gradients.
+    """
+    devices = (("cpu",) if isinstance(optimizer, Adagrad) else  # its state begins as not fused
+               ("cpu", "cuda", "mps") if isinstance(optimizer, (Adam, SGD)) else ())
+    for group in optimizer.param_groups:
+        if (group.get("fused", False) is None and not group.get("foreach")
+                and not group.get("differentiable")
+                and all(each.is_floating_point() and each.device.type in devices
+                        and (each.grad is None or each.grad.layout == torch.strided)
+                        for each in group["params"])):
+            group["fused"] = True

@@ -1,6 +1,7 @@
 """The loss and the metrics of a model: of one batch, and their means over the samples of many."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +11,68 @@ from taglab.training.distributed import all_gather
 
 # Of the model's output and the targets: a mean over the batch, or a value for each sample.
 MetricFunction = Callable[[Tensor, Tensor], Tensor]
+CHECK_EVERY = 1000  # batches; reading a loss waits for the device
 
 
 class NotFinite(ArithmeticError):
     """A loss is NaN or infinite; the message names the epoch and the batch."""
+
+
+class Regularised(NamedTuple):
+    """What a model returns whose loss has a term of its own: its output, and that term.
+
+    The term is added to the loss, and measured as `regularisation`.
+    """
+
+    output: Tensor
+    regularisation: Tensor
+
+
+class Means:
+    """Means over the samples of many batches; each batch is read once.
+
+    where: names the batches in the message of NotFinite.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._unread: list[tuple[int, dict[str, Tensor]]] = []
+        self._batches = 0  # that were read
+        self._samples, self._sums = 0.0, dict[str, float]()  # of those
+
+    def add(self, samples: int, means: dict[str, Tensor]) -> None:
+        """Add the means over a batch, by metric. Raises NotFinite, now and then, for a bad loss."""
+        self._unread.append((samples, means))
+        if len(self._unread) == CHECK_EVERY:
+            self._read()
+
+    def total(self) -> dict[str, float]:
+        """Return the means over the samples of all processes.
+
+        Raises NotFinite for a bad loss, ValueError when there was no batch.
+        """
+        self._read()
+        parts = [part for part in all_gather((self._samples, self._sums)) if part[0]]
+        if not parts:
+            raise ValueError(f"there is no batch in {self._where}")
+        samples = sum(count for count, _ in parts)
+        return {name: sum(each[name] for _, each in parts) / samples for name in parts[0][1]}
+
+    def _read(self) -> None:
+        sizes = torch.tensor([size for size, _ in self._unread], dtype=torch.float64)
+        for name in self._unread[0][1] if self._unread else ():
+            values = torch.stack([each[name] for _, each in self._unread]).cpu().double()
+            finite = values.isfinite()
+            if name in ("loss", "regularisation") and not finite.all():
+                first = int(finite.int().argmin())
+                raise NotFinite(
+                    f"{name} is {values[first]:g} in {self._where}, batch "
+                    f"{self._batches + first + 1}: try a smaller learning rate or clip=1, and look "
+                    "for such values in the data")
+            self._sums[name] = self._sums.get(name, 0.0) + float(values @ sizes)
+        self._samples += float(sizes.sum())
+        self._batches += len(self._unread)
+        self._unread.clear()
 
 
 @torch.no_grad()
@@ -25,8 +84,10 @@ def evaluate_batches(
     where: names the batches in the message of NotFinite, which is raised for a bad loss.
     """
     model.eval()
-    means = [(len(batch[-1]), measure(model, batch, metrics)[1]) for batch in batches]
-    return average(means, where)
+    means = Means(where)
+    for batch in batches:
+        means.add(len(batch[-1]), measure(model, batch, metrics)[1])
+    return means.total()
 
 
 def measure(
@@ -34,14 +95,10 @@ def measure(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Run the network on a batch; return the loss to minimise, and the means over the batch.
 
-    A network returns its output, or a pair: its output and a regularisation term, which is added
-    to the loss and measured as `regularisation`.
-
     metrics: `loss` and any others.
     """
     *inputs, target = batch
-    output = network(*inputs)
-    output, regularisation = output if isinstance(output, tuple) else (output, None)
+    output, regularisation = parts_of(network(*inputs))
     loss = metrics["loss"](output, target)
     loss = loss.mean() if loss.ndim else loss
     output, means = output.detach(), {"loss": loss.detach()}
@@ -55,23 +112,16 @@ def measure(
     return loss, means
 
 
-def average(means: list[tuple[int, dict[str, Tensor]]], where: str) -> dict[str, float]:
-    """Return the means over the samples of all processes.
+def parts_of(returned: Any) -> tuple[Tensor, Tensor | None]:
+    """Return the output among what a model returned, and its regularisation term or None.
 
-    means: the number of samples in each batch, and the means over the batch by metric.
-
-    Raises NotFinite, with `where` and the number of the batch, for a bad loss.
+    Raises TypeError for anything that is not declared: several outputs, or a dict of them.
     """
-    sizes = torch.tensor([size for size, _ in means], dtype=torch.float64)
-    sums = {}
-    for name in means[0][1] if means else ():
-        values = torch.stack([each[name] for _, each in means]).cpu().double()
-        finite = values.isfinite()
-        if name in ("loss", "regularisation") and not finite.all():
-            first = int(finite.int().argmin())
-            raise NotFinite(f"{name} is {values[first]:g} in {where}, batch {first + 1}: try a "
-                            "smaller learning rate or clip=1, and look for such values in the data")
-        sums[name] = float(values @ sizes)
-    parts = [part for part in all_gather((float(sizes.sum()), sums)) if part[0]]
-    samples = sum(count for count, _ in parts)
-    return {name: sum(each[name] for _, each in parts) / samples for name in parts[0][1]}
+    if isinstance(returned, Regularised):
+        return returned
+    if not isinstance(returned, Tensor):
+        raise TypeError(
+            f"the model returned a {type(returned).__name__}, and which part of it is the output "
+            "nobody says: return one tensor, or taglab.training.Regularised(output, term), whose "
+            "term is added to the loss")
+    return returned, None

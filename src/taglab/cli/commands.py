@@ -51,10 +51,11 @@ COMMANDS = {name: command for group in GROUPS.values() for name, command in grou
 # What people type who know other programs; words that merely look alike need no row.
 SYNONYMS = {
     "run": "launch", "start": "launch", "submit": "launch", "push": "launch", "tag": "launch",
-    "retry": "restart", "rerun": "restart", "resume": "restart", "stop": "cancel", "kill": "cancel",
-    "list": "builds", "ls": "builds", "ps": "status", "show": "ui", "results": "runs",
-    "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new", "install": "add", "pip": "add",
-    "check": "lint", "setup": "init", "remote": "connect", "docker": "image", "sync": "replay",
+    "retry": "restart", "rerun": "restart", "resume": "restart", "stop": "cancel",
+    "kill": "cancel", "list": "builds", "ls": "builds", "ps": "status", "show": "ui",
+    "results": "runs", "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new",
+    "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
+    "docker": "image", "sync": "replay",
 }
 
 

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import venv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -56,6 +55,8 @@ def ensure_environment(folder: Path, report: Report) -> Path:
     path = environment_path(folder)
     ready = path / "ready"
     if not ready.exists():
+        import venv  # slow to import, as what installs is, and seldom needed
+
         from taglab.runner.install import install
 
         def fill(lock: int) -> None:

@@ -35,7 +35,7 @@ def init(lab: Path) -> int:
 @click.argument("name")
 @click.pass_obj
 def new(lab: Path, name: str) -> None:
-    """Create a process NAME: its folder and its pipeline."""
+    """Create a process NAME: its folder and its step."""
     click.echo(new_process(lab, name))
 
 

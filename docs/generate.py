@@ -1,7 +1,7 @@
 """Writes the parts of the reference that come from the code, while MkDocs builds the site.
 
-A page says where, with a line `<!-- generated: NAME WORD… -->`; NAME is a key of PARTS, which maps it
-to the function that is called with the words.
+A page says where, by a line `<!-- generated: NAME WORD… -->`: PARTS has the function for NAME,
+which is called with the words.
 """
 from __future__ import annotations
 

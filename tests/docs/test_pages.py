@@ -1,7 +1,7 @@
 """Every command of the tutorial and of the how-to pages, typed in the order of the site.
 
-A comment before a block says what is special: `not run: why`, `fails: why`, or `replaces: TEXT`, the
-text of a file that the block takes the place of.
+A comment before a block says what is special: `not run: why`, `fails: why`, or `replaces: LINE`,
+the line of a file that the block takes the place of.
 """
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_every_command_of_the_tutorial_and_the_how_to_pages_works(tmp_path: Path
     assert {build["status"] for build in builds} == {"success"}
 
 
-def test_every_page_of_the_site_s_how_to_has_its_job_and_says_what_is_not_run() -> None:
+def test_every_how_to_page_is_followed_and_no_block_is_overlooked() -> None:
     names = {page.name for page in pages()}
     assert names == {"tutorial.md", *(file.name for file in (TEMPLATE / "docs/how-to").iterdir())}
     for page in pages():

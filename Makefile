@@ -9,7 +9,7 @@ AUTHOR := $(shell git config user.email > /dev/null || echo \
 	GIT_AUTHOR_NAME=Demo GIT_AUTHOR_EMAIL=demo@localhost \
 	GIT_COMMITTER_NAME=Demo GIT_COMMITTER_EMAIL=demo@localhost)
 
-.PHONY: demo test check test-cluster benchmarks
+.PHONY: demo test check docs test-cluster benchmarks
 
 demo: $(LAB)
 	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
@@ -28,6 +28,10 @@ check: $(VENV)/ready
 	$(VENV)/bin/python -m flake8
 	$(VENV)/bin/python -m mypy
 	PYTHONPATH=src $(VENV)/bin/lint-imports
+
+# The documentation, in site/index.html. `--strict`: a broken link is an error.
+docs: $(VENV)/ready
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
 test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster

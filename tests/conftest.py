@@ -18,7 +18,7 @@ Bake = Callable[..., Path]
 
 
 # Groups of tests that take long: first, so that no worker begins one when the others are done.
-LONG_GROUPS = ["pythons", "readme", "image", "pytorch", "none", "first_hour"]
+LONG_GROUPS = ["pythons", "readme", "pages", "image", "pytorch", "none", "first_hour"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,8 +14,10 @@ NEWEST = ("3.14", "3.13", "3.12")
 # All that needs neither a baked lab nor PyTorch, which has other wheels for each machine.
 TESTS = ("engines", "runner", "cli", "tracking", "goals", "cluster", "search", "test_config.py",
          "test_properties.py")
-# What takes minutes and is the same for every Python: kills at any moment, labs from before 0.2.
-LEFT_OUT = ("runner/test_robustness.py", "cli/test_migrate.py")
+# What takes minutes and is the same for every Python: kills at any moment, labs from before 0.2,
+# environments that pip makes, JupyterLab.
+LEFT_OUT = ("runner/test_robustness.py", "cli/test_migrate.py", "runner/test_environments.py",
+            "cli/test_notebook.py")
 
 
 def uv(*arguments: object, version: str = "") -> subprocess.CompletedProcess[str]:

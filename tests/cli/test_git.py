@@ -65,5 +65,5 @@ def test_a_user_without_a_home_is_told_to_name_one() -> None:
                  if name not in ("HOME", "XDG_CACHE_HOME")}
     done = subprocess.run([sys.executable, "-c", program], text=True, stderr=subprocess.PIPE,
                           env={**variables, "PYTHONPATH": str(SOURCE)})
-    assert "EnvironmentFailure: this user has no home folder" in done.stderr
+    assert "LabError: this user has no home folder" in done.stderr
     assert done.stderr.endswith("Type: export HOME=FOLDER\n")

@@ -66,7 +66,7 @@ def test_help_needs_no_package_at_all(lab: Lab, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [
     ("run", "launch"), ("list", "builds"), ("ls", "builds"), ("stop", "cancel"), ("log", "logs"),
-    ("results", "ui"), ("lunch", "launch"), ("Status", "status"), ("jupyter", "notebook"),
+    ("results", "runs"), ("lunch", "launch"), ("Status", "status"), ("jupyter", "notebook"),
     ("env", "envs"), ("build", "builds"), ("restrat", "restart")])
 def test_a_near_word_suggests_the_command_that_is_meant(typed: str, meant: str) -> None:
     assert nearest_command(typed) == meant

@@ -3,11 +3,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from hypothesis import given, strategies as st
 
+from taglab.runner.environment import ensure_installer
 from taglab.runner.pip_settings import read_pip_settings
 
 
@@ -15,7 +15,8 @@ def listed(tmp_path: Path, text: str, **variables: str) -> str:
     """Return what the real pip lists for a configuration file and variables."""
     (tmp_path / "pip.conf").write_text(text)
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PIP_")}
-    done = subprocess.run([sys.executable, "-m", "pip", "config", "list"], text=True, check=True,
+    python = ensure_installer(print) / "bin" / "python"
+    done = subprocess.run([python, "-m", "pip", "config", "list"], text=True, check=True,
                           capture_output=True,
                           env={**clean, "HOME": str(tmp_path), "XDG_CONFIG_DIRS": str(tmp_path),
                                "PIP_CONFIG_FILE": str(tmp_path / "pip.conf"), **variables})

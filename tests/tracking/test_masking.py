@@ -78,7 +78,8 @@ def test_no_secret_is_in_what_a_run_and_its_trials_store(lab_folder, own_store, 
         with start_run("quick/main.py", {}):
             os.system("echo printed $PASSWORD")
             with pytest.raises(RuntimeError):
-                search(train, {"x": [1]}, method="grid", metric="score", workers=1)
+                search(train, {"x": [1]}, method="grid", metric="score",
+                       direction="minimize")
             raise ValueError("hunter2 is wrong")
     client, [parent], [trial] = runs_in(own_store)
     texts = {path: mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/{path}")

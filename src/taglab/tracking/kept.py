@@ -4,34 +4,39 @@ import contextlib
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
-_kept: ContextVar[dict[str, Callable[[], None]] | None] = ContextVar("kept", default=None)
+End = Callable[[bool], None]  # takes whether the run has finished
+
+_kept: ContextVar[dict[str, End] | None] = ContextVar("kept", default=None)
 
 
 @contextlib.contextmanager
 def kept_until_finished() -> Iterator[Callable[[], None]]:
-    """Collect what `keep` is given in the body; yields a function that removes all of it."""
-    kept: dict[str, Callable[[], None]] = {}
+    """Collect what `keep` is given in the body; yields a function to call when it has finished."""
+    kept: dict[str, End] = {}
 
-    def remove_all() -> None:
+    def end_all(finished: bool = True) -> None:
         for name in list(kept):
-            kept.pop(name)()
+            kept.pop(name)(finished)
 
     token = _kept.set(kept)
     try:
-        yield remove_all
+        yield end_all
     finally:
         _kept.reset(token)
+        end_all(False)
 
 
-def keep(name: str, remove: Callable[[], None]) -> None:
-    """Call `remove` when the run has finished; at once outside of `start_run`."""
+def keep(name: str, end: End) -> None:
+    """Call `end` once the run has ended: with True if it finished, which outside of it is now."""
     kept = _kept.get()
     if kept is None:
-        remove()
+        end(True)
     else:
-        kept[name] = remove
+        kept[name] = end
 
 
 def remove_kept(name: str) -> None:
     """Remove what is kept under a name now, if anything is."""
-    (_kept.get() or {}).pop(name, lambda: None)()
+    kept = _kept.get() or {}
+    if end := kept.pop(name, None):
+        end(True)

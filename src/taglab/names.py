@@ -27,5 +27,6 @@ def refusal(name: str, longest: int = LONGEST) -> str:
     """Return why MLflow does not accept a name and what to call it instead, or ""."""
     if is_accepted(name, longest):
         return ""
+    better = accepted_name(name, longest)
     return (f"MLflow does not accept {name[:80]!r} as a name: it takes {ACCEPTED}, at most"
-            f" {longest} characters, in the form of a path; use {accepted_name(name, longest)[:80]!r}")
+            f" {longest} characters, in the form of a path; use {better[:80]!r}")

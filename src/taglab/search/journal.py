@@ -58,7 +58,8 @@ class TrialRecord:
         """Make a trial that has ended one that failed, since MLflow refuses what it logged."""
         self.state, self.refused = FAILED, True
         reason = str(error).strip().partition("\n\n")[0]
-        self.error = storable(f"MLflow refused what this trial logged: {reason}\n{self.error}".strip())
+        text = f"MLflow refused what this trial logged: {reason}\n{self.error}"
+        self.error = storable(text.strip())
 
     def to_optuna(self, plan: Plan) -> FrozenTrial:
         """Return this trial, which has ended, for Optuna's samplers and pruners."""

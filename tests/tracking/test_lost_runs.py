@@ -14,7 +14,7 @@ from taglab.tracking import start_run
 from taglab.tracking.command import main
 from taglab.tracking.lost_runs import end_lost_runs
 from taglab.tracking.store import sqlite_uri
-from tests.runner.conftest import Lab
+from tests.runner.conftest import Lab, wait_for
 
 OPEN = """
 import sys, time
@@ -116,11 +116,11 @@ def test_two_sweeps_at_once_end_each_run_once(own_store, state):
     mark_lost(state, "0123", "sqlite:///a.db")
     child = os.fork()
     if not child:
-        [_ for _ in lost_runs(state) if time.sleep(60)]
+        for _ in lost_runs(state):
+            (own_store / "claimed").touch()
+            time.sleep(60)
         os._exit(0)
-    deadline = time.monotonic() + 10
-    while list(lost_runs(state)) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_for((own_store / "claimed").exists)
     assert list(lost_runs(state)) == []
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

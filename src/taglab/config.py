@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from taglab.names import refusal
+
 WRONG_USAGE = 3  # an exit status; not 2, which a cluster takes for a crash of its own
 
 
@@ -29,6 +31,9 @@ def load_config(main_file: str | Path, overrides: list[str] | None = None) -> di
         defaults = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         print(f"error: cannot read {path}: {error}", file=sys.stderr)
+        sys.exit(WRONG_USAGE)
+    if reason := next(filter(None, map(refusal, flatten(defaults))), ""):
+        print(f"error: {path}: {reason}", file=sys.stderr)
         sys.exit(WRONG_USAGE)
     if {"-h", "--help"} & set(overrides):
         print(f"usage: python {main_file} [key=value …]\n{describe(defaults)}")

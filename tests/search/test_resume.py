@@ -9,6 +9,8 @@ import pytest
 from taglab.testing import environment, run_python, runs_in
 from taglab.search import SearchError
 from taglab.search.journal import Journal, TrialRecord
+from taglab.search.plan import Plan
+from tests.runner.conftest import SOURCE, Lab
 from taglab.tracking.command import main
 
 
@@ -29,7 +31,7 @@ def train(x):
         time.sleep(60)
     return x * x
 with start_run("quick/main.py", {}):
-    found = search(train, {"x": list(range(8))}, direction="minimize", method="grid",
+    found = search(train, {"x": list(range(8))}, direction="maximize", method="grid",
                    workers=2)
     print(found.trials["value"].tolist())
 """
@@ -89,3 +91,94 @@ def test_half_a_line_at_the_end_of_the_journal_is_dropped(state):
     again.add(TrialRecord(1, {"x": 2}))
     again.close()
     assert list(Journal(state, uuid.uuid4().hex).ended) == [0, 1]
+
+
+KILLED = """
+import os, signal, sys
+from helper import factor
+from taglab.search import search
+from taglab.tracking import start_run
+def train(x):
+    with open(os.environ["attempts"], "a") as file:
+        file.write(f"{x}\\n")
+    if os.environ["kill"] == "trial" and x == 78:  # the fourth
+        os.kill(int(os.environ["PARENT"]), signal.SIGKILL)
+        signal.pause()
+    return x * factor()
+os.environ["PARENT"] = str(os.getpid())
+trials = int(os.environ["trials"])
+with start_run("quick/main.py", {"trials": trials}):
+    found = search(train, {"x": [*range(100)]}, method="random", direction="maximize", seed=0,
+                   trials=trials, skip_finished="skip" in os.environ)
+    if os.environ["kill"] == "end":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print(found.trials["x"].tolist(), found.trials["value"].tolist())
+"""
+
+
+@pytest.fixture
+def run(own_store, state):
+    """Return a function that runs KILLED in a lab of its own; it returns what it tried."""
+    lab = Lab(own_store / "lab")
+    (lab.path / "vendor").mkdir(parents=True)
+    (lab.path / "vendor" / "taglab").symlink_to(SOURCE / "taglab")
+    lab.write(".gitignore", "__pycache__/\nvendor/\n")
+    lab.write("helper.py", "def factor():\n    return 1\n")
+    lab.write("main.py", KILLED)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "First"]):
+        lab.git(*command)
+
+    def run(kill="", trials=6, **more):
+        attempts = own_store / "attempts"
+        attempts.write_text("")
+        done = subprocess.run(
+            [sys.executable, "main.py"], cwd=lab.path, capture_output=True, text=True,
+            env=environment(own_store, LAB_STATE=str(state), LAB_ROOT=str(lab.path), kill=kill,
+                            trials=str(trials), attempts=str(attempts), **more))
+        assert done.returncode == (-signal.SIGKILL if kill else 0), done.stderr
+        return [int(each) for each in attempts.read_text().split()], done.stdout.splitlines()[-1:]
+
+    return run
+
+
+def expected(trials, factor=1):
+    plan = Plan(lambda x: x, {"x": [*range(100)]}, "random", "maximize", None, trials, 1, 0, None,
+                None)
+    points = [point["x"] for point in plan.points]
+    return points, [f"{points} {[float(factor * x) for x in points]}"]
+
+
+def test_a_search_is_not_run_again_when_the_process_dies_before_its_run_has_ended(
+        own_store, run, state):
+    points, shown = expected(6)
+    assert run("end")[0] == points
+    assert run() == ([], shown)
+    _, parents, nested = runs_in(own_store)
+    assert [each.info.status for each in parents] == ["KILLED", "FINISHED"]
+    assert {each.data.tags["mlflow.parentRunId"] for each in nested} == {parents[1].info.run_id}
+    assert len(nested) == 6 and not list((state / "searches").iterdir())
+    assert run() == (points, shown), "a search that has finished is run again"
+
+
+def test_a_killed_search_leaves_no_run_running_and_goes_on_with_more_trials(own_store, run):
+    points, shown = expected(9)
+    assert run("trial")[0] == points[:4]
+    assert {each.info.status for each in runs_in(own_store)[1]} == {"RUNNING"}
+    assert run(trials=9) == (points[3:], shown)
+    _, parents, nested = runs_in(own_store)
+    assert [each.info.status for each in parents] == ["KILLED", "FINISHED"]
+    assert {each.info.status for each in nested} == {"FINISHED"} and len(nested) == 9
+
+
+def test_uncommitted_changes_make_another_search_of_which_nothing_is_taken_over(
+        own_store, run):
+    points, _ = expected(6)
+    assert run("trial")[0] == points[:4]
+    helper = own_store / "lab" / "helper.py"
+    helper.write_text(helper.read_text().replace("1", "2"))
+    assert run(skip="1") == (points, expected(6, factor=2)[1])
+    statuses = [each.info.status for each in runs_in(own_store)[2]]
+    assert statuses.count("FINISHED") >= 6 and "RUNNING" not in statuses
+    assert run(skip="1")[0] == [], "the same code"
+    Lab(own_store / "lab").git("commit", "-qam", "Another factor")
+    assert run(skip="1")[0] == points, "another commit"

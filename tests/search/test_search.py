@@ -325,3 +325,6 @@ def test_skip_finished_takes_over_the_trials_of_an_earlier_search(own_store):
     limit = 5  # a function that holds other data is another function
     searched(train, {"x": [1]}, **given)
     assert (own_store / "ran-1-5").exists()
+    (own_store / "ran-1-5").unlink()
+    searched(train, {"x": [1]}, seed=1, **given)  # it may draw other numbers
+    assert (own_store / "ran-1-5").exists()

@@ -47,7 +47,7 @@ def test_a_training_function_returns_a_number_or_a_dict(tmp_path, result, wanted
     ({"a": float("inf")}, ["a"], "train returned a=inf"),
     ({"a": 1, "b": "gone/model.bin"}, ["a"], "train returned b='gone/model.bin', but there is no"),
     ({"a": [1, 2]}, ["a"], r"train returned a=\[1, 2\]; return a number"),
-    ({"f1@10": 1}, [], "'f1@10', which MLflow does not accept"),
+    ({"f1@10": 1}, [], "MLflow does not accept 'f1@10' as a name.*use 'f1_10'"),
 ])
 def test_a_wrong_return_value_names_the_function_and_the_fix(tmp_path, result, wanted, message):
     with pytest.raises((TypeError, ValueError, FileNotFoundError), match=message):

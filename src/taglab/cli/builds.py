@@ -18,6 +18,7 @@ from taglab.engines.drone.outcome import FINAL, SUCCESS
 from taglab.errors import LabError
 from taglab.runner.builds import Build, Builds
 from taglab.runner.interrupted import end_interrupted
+from taglab.runner.lost_runs import end_lost_runs
 from taglab.runner.tables import build_table, status_table
 
 NO_BUILDS = "No builds yet. Type: git tag run-examples-v1 && git push origin run-examples-v1"
@@ -30,6 +31,8 @@ number_argument = click.argument("number", type=int)
 @click.pass_obj
 def status(lab: Path, as_json: bool) -> None:
     """Show what is running and how each pipeline ended last."""
+    if said := end_lost_runs(lab):
+        click.echo(said, err=True)
     builds = _all_builds(lab)
     show(builds, as_json, lambda: status_table(builds, time()) or NO_BUILDS)
 

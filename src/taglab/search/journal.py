@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from taglab.search.errors import SearchError
-from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome
+from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome, storable
 from taglab.search.plan import Plan
 from taglab.search.space import Point
 
@@ -34,6 +35,7 @@ class TrialRecord:
     error: str = ""  # the traceback
     attempts: int = 1
     ended: int = 0  # milliseconds since the epoch
+    refused: bool = False  # what it logged, by MLflow
 
     @classmethod
     def from_json(cls, line: str | bytes) -> "TrialRecord":
@@ -52,10 +54,19 @@ class TrialRecord:
         self.metrics, self.error = outcome.metrics, outcome.error
         self.ended = int(time.time() * 1000)
 
+    def refuse(self, error: Exception) -> None:
+        """Make a trial that has ended one that failed, since MLflow refuses what it logged."""
+        self.state, self.refused = FAILED, True
+        reason = str(error).strip().partition("\n\n")[0]
+        text = f"MLflow refused what this trial logged: {reason}\n{self.error}"
+        self.error = storable(text.strip())
+
     def to_optuna(self, plan: Plan) -> FrozenTrial:
         """Return this trial, which has ended, for Optuna's samplers and pruners."""
+        # A sampler has learned from a trial before MLflow refuses it.
+        state = FINISHED if self.refused and self.values else self.state
         return optuna.create_trial(
-            state=STATES[self.state], values=self.values if self.state == FINISHED else None,
+            state=STATES[state], values=self.values if state == FINISHED else None,
             params={name: self.point[name] for name in plan.sampled}, distributions=plan.sampled,
             intermediate_values=self.reports, user_attrs={"number": self.number, "ended": True})
 
@@ -68,9 +79,10 @@ class Journal:
     raised for a second one.
 
     identity: tells this search from all others, and stays the same when it resumes.
+    trials: how many the search has; those with higher numbers are of one that had more.
     """
 
-    def __init__(self, folder: Path, identity: str) -> None:
+    def __init__(self, folder: Path, identity: str, trials: float = math.inf) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(folder, os.O_RDONLY)
@@ -89,7 +101,7 @@ class Journal:
             self._write(lines[0])
         self.identity: str = json.loads(lines[0])
         records = map(TrialRecord.from_json, lines[1:])
-        self.ended = {record.number: record for record in records}
+        self.ended = {record.number: record for record in records if record.number < trials}
 
     def add(self, record: TrialRecord) -> None:
         """Record that a trial has ended."""
@@ -105,12 +117,15 @@ class Journal:
         """Return the folder of a trial's files, which is removed once its run holds them."""
         return self.folder / str(number)
 
-    def delete(self) -> None:
-        """Delete the folder of a finished search, so that the same search starts afresh."""
-        (self.folder / "trials.jsonl").unlink()
-        shutil.rmtree(self.folder)
+    def end(self, finished: bool = True) -> None:
+        """Delete the folder of a finished search, so that the same search starts afresh; unlock."""
+        if finished:
+            (self.folder / "trials.jsonl").unlink()
+            shutil.rmtree(self.folder)
+        self.close()
 
     def close(self) -> None:
         """Unlock the folder."""
-        self._file.close()
-        os.close(self._lock)
+        if not self._file.closed:
+            self._file.close()
+            os.close(self._lock)

@@ -162,7 +162,12 @@ class Launcher:
                   f"({self._counts.total()}/{self._plan.trials})", flush=True)
 
     def _log(self, record: TrialRecord) -> None:
+        was = record.state
         self._runs.end(record)
+        if record.refused:
+            self._counts[was] -= 1
+            self._counts[FAILED] += 1
+            tqdm.write(f"trial {record.number} FAILED: {record.error}")
         self._queue.tell(record)
         self._unlogged.popleft()
 

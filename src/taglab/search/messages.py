@@ -10,6 +10,11 @@ from typing import Any
 FINISHED, FAILED, PRUNED = "FINISHED", "FAILED", "KILLED"  # the statuses of MLflow runs
 
 
+def storable(text: str) -> str:
+    """Return a text as UTF-8 can hold it: lone surrogates, halves of a character, escaped."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 @dataclass(frozen=True)
 class Task:
     """A trial to run, from the launcher to a worker."""

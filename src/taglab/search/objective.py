@@ -5,11 +5,12 @@ The server imports this module before it forks, so it imports the standard libra
 
 import inspect
 import math
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from taglab.names import refusal
 
 Choices = dict[str, list[Any]]  # values by parameter; a point holds an index into its list
 
@@ -70,9 +71,8 @@ def _read_metric(name: str, value: Any, train: str) -> float:
     except (TypeError, ValueError):
         raise TypeError(f"{train} returned {name}={value!r:.80}; return a number, the path of a"
                         f" file or a figure") from None
-    if not re.fullmatch(r"[\w.\- /:]+", name):
-        raise ValueError(f"{train} returned {name!r}, which MLflow does not accept as the name of"
-                         f" a metric; use letters, digits, _ and -")
+    if reason := refusal(name):
+        raise ValueError(f"{train} returned {name[:80]!r}; {reason}")
     return number
 
 

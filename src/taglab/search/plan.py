@@ -9,6 +9,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 
+from taglab.names import refusal
 from taglab.search.errors import check
 from taglab.search.evolution import POPULATION
 from taglab.search.objective import Choices, name_of, params_at, takes_trial
@@ -91,6 +92,8 @@ class Plan:
         """Refuse combinations of options that no method supports."""
         method, directions = self.method, self.directions
         check(method in METHODS, f"unknown method {method!r}; known are {', '.join(METHODS)}")
+        for name in self.metrics:
+            check(not refusal(name), f"the metric is {name[:80]!r}. {refusal(name)}")
         shown = f"search(…, metric={self.metrics[0]!r}, " if self.metrics else "search(…, "
         check(directions, f'direction is missing, and no metric says whether more or less of it is'
               f' better: {shown}direction="minimize") or {shown}direction="maximize")')

@@ -70,8 +70,9 @@ def best_trials(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
     Empty when no trial finished.
     """
     study = optuna.create_study(directions=plan.study_directions)
-    study.add_trials([record.to_optuna(plan) for record in records])
-    best = [records[trial.number] for trial in study.best_trials]
+    kept = [record for record in records if not record.refused]
+    study.add_trials([record.to_optuna(plan) for record in kept])
+    best = [kept[trial.number] for trial in study.best_trials]
     return best[:1] if len(plan.directions) == 1 else best
 
 

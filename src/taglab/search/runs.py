@@ -1,18 +1,19 @@
 """The MLflow runs of the trials, nested in the run of the search."""
 
-import json
 import shutil
 from dataclasses import replace
 
 from taglab.tracking.quick_mlflow import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 
 from taglab.search.journal import Journal, TrialRecord
-from taglab.search.messages import FINISHED, PRUNED, Outcome
+from taglab.search.messages import FINISHED, PRUNED, Outcome, storable
 from taglab.search.plan import Plan
+from taglab.tracking.content import content_digest
 from taglab.tracking.context import new_run_tags
 from taglab.tracking.masking import mask_file, read_mask
-from taglab.tracking.provenance import digest, fingerprint
+from taglab.tracking.outbox import is_away
 from taglab.tracking.signals import uninterrupted
 from taglab.tracking.summary import PARENT, find_runs
 
@@ -23,16 +24,18 @@ class TrialRuns:
     """One run for each trial, nested in `parent`.
 
     process: the index of this process where several share the search, else None.
-    skip_finished: look up trials that earlier searches finished.
+    code: tells the training function, and all that it uses, from any other.
+    skip_finished: look up trials that earlier searches finished with the same code.
     """
 
     def __init__(
-        self, plan: Plan, journal: Journal, parent: Run, process: int | None, skip_finished: bool
+        self, plan: Plan, journal: Journal, parent: Run, process: int | None, code: str,
+        skip_finished: bool,
     ) -> None:
         self._client, self._plan, self._journal = mlflow.MlflowClient(), plan, journal
         self._experiment, self._parent = parent.info.experiment_id, parent.info.run_id
         self._name = self._client.get_experiment(self._experiment).name
-        self._shared, self._function = process is not None, fingerprint(plan.train)
+        self._shared, self._code = process is not None, code
         self._tags = new_run_tags() | {"search": journal.identity, PARENT: self._parent}
         self._all = self._own = f"tags.search = '{journal.identity}' and tags.trial != ''"
         if self._shared:
@@ -105,9 +108,8 @@ class TrialRuns:
         return finished
 
     def _hash(self, record: TrialRecord) -> str:
-        """Return a hash of the training function, the data that it holds and the parameters."""
-        params = json.dumps(self._plan.params(record.point), sort_keys=True, default=repr)
-        return digest(self._function, params)
+        """Return a hash of the code, the data that the function holds and the parameters."""
+        return content_digest(self._code, self._plan.params(record.point))
 
     def start(self, record: TrialRecord) -> None:
         """Start the trial's run, or resume it where it was interrupted, and empty its folder."""
@@ -122,19 +124,33 @@ class TrialRuns:
         words = (f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
                  for name, value in params.items())
         record.run_id = self._client.create_run(
-            self._experiment, run_name=f"{record.number} {' '.join(words)}"[:100],
+            self._experiment, run_name=storable(f"{record.number} {' '.join(words)}"[:100]),
             tags=self._tags | {"trial": str(record.number), "trial_hash": self._hash(record)}
         ).info.run_id
 
     def end(self, record: TrialRecord) -> None:
-        """Log how a trial ended and end its run; doing so twice changes nothing."""
+        """Log how a trial ended and end its run; doing so twice changes nothing.
+
+        A trial with a value that MLflow refuses becomes one that failed.
+        """
+        try:
+            self._log(record)
+        except Exception as error:
+            if record.refused or isinstance(error, MlflowException) and is_away(error):
+                raise
+            record.refuse(error)
+            self._log(record)  # which fails where the store itself is in trouble
+            self._journal.add(record)
+
+    def _log(self, record: TrialRecord) -> None:
         folder = self._journal.files(record.number)
         folder.mkdir(exist_ok=True)
         record.error = self._mask(record.error.encode(errors="backslashreplace")).decode()
         if record.error:
             (folder / "traceback.txt").write_text(record.error, encoding="utf-8")
-        params = [Param(name, str(value)[:LONGEST_PARAM])
-                  for name, value in self._plan.params(record.point).items()]
+        params = [] if record.refused else [
+            Param(name, storable(str(value))[:LONGEST_PARAM])
+            for name, value in self._plan.params(record.point).items()]
         tags = [RunTag(*tag) for tag in self._tags_of(record).items()]
         self._client.log_batch(record.run_id, self._metrics_of(record), params, tags)
         log = folder / "output.log"
@@ -164,7 +180,8 @@ class TrialRuns:
         """Return what a trial reported, by step, and its final metrics at the last step."""
         reported = (self._plan.metrics or [*record.metrics, "value"])[0]
         last = max(record.reports, default=0)
-        return [*(Metric(reported, value, record.ended - 1, step)
+        return [] if record.refused else [
+                *(Metric(reported, value, record.ended - 1, step)
                   for step, value in record.reports.items()),
                 *(Metric(name, value, record.ended, last)
                   for name, value in record.metrics.items())]

@@ -11,11 +11,13 @@ import optuna
 from optuna.distributions import (
     CategoricalDistribution, FloatDistribution, IntDistribution)
 
+from taglab.names import LONGEST, refusal
 from taglab.search.errors import SearchError, check
 from taglab.search.objective import name_of, takes_trial
 
 Point = dict[str, Any]  # as Optuna stores it; see `Choices` in taglab.search.objective
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
+LONGEST_NAME = LONGEST - len("search.space.")  # of a parameter, which the parent run logs, too
 RESERVED = ("trial", "number", "state", "value")  # an argument, and columns of the trials table
 
 
@@ -101,6 +103,8 @@ def check_parameters(train: Callable[..., Any], names: Iterable[str]) -> None:
     for name in names:
         check(name not in RESERVED, f"the space has a parameter {name!r}, a name that the search"
               f" uses; rename it")
+        reason = refusal(name, LONGEST_NAME)
+        check(not reason, f"the space has a parameter {name[:80]!r}. {reason}")
     signature = inspect.signature(train)
     try:
         signature.bind(**dict.fromkeys([*names, *["trial"] * takes_trial(train)]))

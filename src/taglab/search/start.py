@@ -6,13 +6,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from taglab.tracking.quick_mlflow import mlflow
 import optuna
 from mlflow.entities import Run
 
-from taglab.lab import state_folder
+from taglab.lab import find_lab, state_folder
 from taglab.search.errors import SearchError, SearchFailed
 from taglab.search.evolution import evolve
 from taglab.search.journal import Journal
@@ -24,7 +25,10 @@ from taglab.search.processes import (
 from taglab.search.queue import POLL, TrialQueue
 from taglab.search.result import SearchResult, log_options, log_result
 from taglab.search.runs import TrialRuns
+from taglab.tracking.content import content_digest
 from taglab.tracking.context import new_run_tags
+from taglab.tracking.kept import keep, remove_kept
+from taglab.tracking.patch import code_state
 from taglab.tracking.provenance import digest, fingerprint
 from taglab.tracking.run import start_run
 from taglab.tracking.signals import interruptible
@@ -60,7 +64,8 @@ def search(
     seed: of the points; each trial starts with the seed `seed + number`. By default one that
         follows from the function, the space, the method, the direction and the metric.
     name: tells this search from others that are unfinished; by default the tag and the process.
-        When the same commit starts the same search again, only the missing trials run.
+        When the same code starts the same search again, with as many trials or more, only the
+        missing trials run; uncommitted changes make other code.
     sampler, pruner: Optuna's, instead of those of a method.
     max_concurrent: how many points a sampler chooses before it learns how the first of them did;
         so many trials can run at once. A pruner compares a trial with those so far before it.
@@ -68,7 +73,7 @@ def search(
     asynchronous: a sampler or pruner learns from each trial as soon as it has ended. No worker
         ever waits, but the same search may choose other points when it runs again.
     skip_finished: take over the results of trials that an earlier search finished with the same
-        function and the same parameters.
+        code, function, seed and parameters.
 
     The points depend on the arguments alone, and not on the number of workers or processes, on
     which trial ends first, or on a search having been interrupted; unless it is asynchronous.
@@ -84,19 +89,25 @@ def search(
     process = this_process(plan)
     with _active_run() as own, interruptible():
         tags = new_run_tags()
-        key = digest(points, plan.trials, plan.seed, max_concurrent, asynchronous,
-                     name or [tags.get("tag"), tags.get("process")], tags.get("commit"),
-                     tags.get("config_hash"))
+        code = content_digest(train, seed, code_state(tags, find_lab(Path.cwd())))
+        key = content_digest(
+            code, space, method, direction, metric, sampler, pruner, plan.seed, max_concurrent,
+            asynchronous, name or [tags.get("tag"), tags.get("process")])
         folder, identity = state_folder() / "searches" / key, uuid.uuid4().hex
         if process.count > 1:
             folder = folder.with_name(f"{key}-{process.index}")
             identity = f"{key}-{tags.get('job') or tags.get('build', '')}"
-        with contextlib.closing(Journal(folder, identity)) as journal:
-            run = _Search(plan, process, journal, own, identity, skip_finished)
+        remove_kept(folder.name)  # in one run, the same search again is another one
+        journal = Journal(folder, identity, plan.trials)
+        try:
+            run = _Search(plan, process, journal, own, identity, code, skip_finished)
             if process.index:
                 run.follow()
                 raise SystemExit(0)
             return run.lead()
+        except BaseException:
+            journal.close()
+            raise
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,7 @@ class _Search:
 
     own: the run that was active when the search began.
     identity: of the queue.
+    code: tells the function, and all that it uses, from any other.
     """
 
     plan: Plan
@@ -112,6 +124,7 @@ class _Search:
     journal: Journal
     own: Run
     identity: str
+    code: str
     skip_finished: bool
 
     def lead(self) -> SearchResult:
@@ -127,8 +140,11 @@ class _Search:
         self._run_trials(self.own, queue)
         records = [record for _, record in sorted(self.journal.ended.items())]
         result = log_result(self.plan, records, self.own.info.run_id)
-        self.journal.delete()
         queue.delete()
+        if result is None or self.process.count > 1:
+            self.journal.end()
+        else:  # until then a killed process starts this search again
+            keep(self.journal.folder.name, self.journal.end)
         if result is None:
             raise SearchFailed(f"no trial finished; trial {records[0].number} ended"
                                f" {records[0].state}:\n{records[0].error}")
@@ -139,13 +155,14 @@ class _Search:
         parent = wait_for_parent(self.journal.identity, self.own)
         if parent.info.status != FINISHED:
             self._run_trials(parent, TrialQueue(self.plan, self.process, self.identity))
-        self.journal.delete()
+        self.journal.end()
         print(f"process {self.process.index} has no more trials; process 0 will log the result")
 
     def _run_trials(self, parent: Run, queue: TrialQueue) -> None:
         """Run the trials that have not ended; on an error, leave none that seems to run."""
         plan, index, several = self.plan, self.process.index, self.process.count > 1
-        runs = TrialRuns(plan, self.journal, parent, index if several else None, self.skip_finished)
+        runs = TrialRuns(plan, self.journal, parent, index if several else None, self.code,
+                         self.skip_finished)
         try:
             runs.reconcile()
             with contextlib.closing(Launcher(plan, self.journal, runs, queue)) as launcher:

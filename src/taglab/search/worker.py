@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome, Report, Task
+from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome, Report, Task, storable
 from taglab.search.objective import Choices, name_of, params_at, read_result, takes_trial
 
 
@@ -87,7 +87,7 @@ def run_trial(
     except Pruned as pruned:
         return Outcome(PRUNED, list(pruned.args))
     except BaseException:
-        return Outcome(FAILED, error=traceback.format_exc())
+        return Outcome(FAILED, error=storable(traceback.format_exc()))
     finally:
         sys.stdout.flush()
         ctypes.CDLL(None).fflush(None)  # the buffers of C code

@@ -7,6 +7,7 @@ from typing import NoReturn
 from taglab.config import WRONG_USAGE
 from taglab.lab import state_folder
 from taglab.tracking.connection import check_server, experiment_name, open_store, tracking_uri
+from taglab.tracking.lost_runs import end_lost_runs
 from taglab.tracking.summary import KILLED, PARENT, find_runs, nested_in, of_build, table
 from taglab.tracking.trials import is_search
 from taglab.tracking.ui import serve
@@ -34,17 +35,21 @@ def main(arguments: list[str]) -> int:
     summary.add_argument("--build", help="a build number; by default, the newest runs")
     kill = commands.add_parser("kill", help="mark the running runs of a build as killed")
     kill.add_argument("--build", required=True)
+    commands.add_parser("end-lost", help="mark the runs as killed whose process is gone")
     replay = commands.add_parser("replay", help="send the results that wait for the server")
     replay.add_argument("folder", nargs="*", type=Path, help="by default, all that wait here")
     ui = commands.add_parser("ui", help="show the lab's runs in a browser until Ctrl-C")
     ui.add_argument("--port", type=int, default=5000, help="the first port to try")
     options = parser.parse_args(arguments)
+    if options.command == "replay":
+        return replay_all(options.folder)
+    ended = end_lost_runs()
+    if options.command == "end-lost":
+        return report_lost(ended)
     if options.command == "ui":
         uri = tracking_uri()
         client = None if uri.startswith("http") else open_store()
         return serve(uri, options.port, runs_page(client, experiment_name()) if client else "")
-    if options.command == "replay":
-        return replay_all(options.folder)
     return summarise(options.build) if options.command == "summary" else kill_runs(options.build)
 
 
@@ -69,6 +74,13 @@ def summarise(build: str | None) -> int:
     print(table(shown))
     if moved := len(found) - len(shown):
         print(f"{moved} more runs were taken over by the build that resumed their search")
+    return 0
+
+
+def report_lost(ended: int) -> int:
+    """Say how many runs were ended, where there were any."""
+    if ended:
+        print(f"{ended} runs marked as killed: their process is gone")
     return 0
 
 

@@ -68,6 +68,12 @@ def uncommitted_patch(folder: Path) -> bytes:
     return "".join(f"{note}\n" for note in notes).encode() + done.stdout
 
 
+def code_state(tags: Mapping[str, str], folder: Path | None) -> list[object]:
+    """Return what tells the code of a run in `folder` from any other: its commit and changes."""
+    is_known = folder is None or tags.get("dirty") == "false"
+    return [tags.get("commit"), b"" if is_known or folder is None else uncommitted_patch(folder)]
+
+
 def is_secret(name: str) -> bool:
     """Return whether the name of a file says that it holds passwords or keys."""
     last = PurePosixPath(name).name.lower()

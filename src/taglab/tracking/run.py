@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from taglab.cluster import run_of_pod, run_wide
+from taglab.cluster.manifest import JOB_NAME
 from taglab.config import flatten
 from taglab.lab import lab_root, state_folder
+from taglab.running import marked
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
 from taglab.tracking.context import set_variable, tagged_runs
+from taglab.tracking.kept import kept_until_finished
+from taglab.tracking.lost_runs import end_lost_runs
 from taglab.tracking.masking import mask_file, read_mask
 from taglab.tracking.patch import uncommitted_patch
 from taglab.tracking.provenance import run_tags, versions
@@ -52,6 +56,7 @@ def start_run(
             return
         uri = connect()
         with interruptible():
+            end_lost_runs()
             status = run_wide(main_file, config)
         if status is not None:  # the pods of a job have done the work
             raise SystemExit(status)
@@ -65,23 +70,36 @@ def _recorded(
 ) -> Iterator[mlflow.ActiveRun]:
     """Run the body as a run in the store at `uri`."""
     with (tempfile.TemporaryDirectory() as folder, _buffered(uri), tagged_runs(tags),
-          _statuses(), interruptible() as ignore_signals):
+          _statuses(), kept_until_finished() as remove_kept, interruptible() as ignore_signals):
         run = mlflow.start_run(run_name=name, **run_of_pod(tags))
-        log, status = Path(folder, "output.log"), FAILED
-        try:
-            with captured(log):
-                log_origin(lab, config, tags)
-                yield run
-            status = FINISHED
-        except BaseException as error:
-            status = ending(error)
-            if status != FINISHED:
-                with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                    traceback.print_exception(error, file=file)
-            raise
-        finally:
-            ignore_signals()
-            _end(run, status, log)
+        with _marked(run, uri):
+            log, status = Path(folder, "output.log"), FAILED
+            try:
+                with captured(log):
+                    log_origin(lab, config, tags)
+                    yield run
+                status = FINISHED
+            except BaseException as error:
+                status = ending(error)
+                if status != FINISHED:
+                    with log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                        traceback.print_exception(error, file=file)
+                raise
+            finally:
+                ignore_signals()
+                _end(run, status, log)
+                if status == FINISHED:
+                    remove_kept()
+
+
+def _marked(run: mlflow.ActiveRun, uri: str) -> contextlib.AbstractContextManager[None]:
+    """Mark the run as open, so that `end_lost_runs` ends it if this process is killed."""
+    try:
+        # The run of a pod is continued by the pod that replaces it.
+        return contextlib.nullcontext() if JOB_NAME in os.environ else marked(
+            state_folder(), run.info.run_id, uri)
+    except ValueError:  # a URL; locks need a folder
+        return contextlib.nullcontext()
 
 
 def _buffered(uri: str) -> contextlib.AbstractContextManager[None]:

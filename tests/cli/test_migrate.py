@@ -327,7 +327,8 @@ def test_cruft_update_leaves_the_rest_to_it(old_template: Path, template: Path,
     assert "runner/machine.toml" in done, "cruft took the settings there"
     assert {line[3:] for line in lab.git("status", "--porcelain").splitlines()} == {
         "lab/processes/mine/main.py", "runtimes/machine.toml"}
-    assert (lab.path / "runtimes/machine.toml").read_text() == settings
+    new = (template / "src/taglab/runner/machine.toml").read_text()
+    assert (lab.path / "runtimes/machine.toml").read_text() == new.replace("= 60 ", "= 600 ")
     assert "vendor/taglab" in (lab.path / ".lab/origin.git/hooks/post-receive").read_text()
 
 

@@ -1,10 +1,6 @@
-"""Networks with the channels last in memory, and compiled ones."""
+"""Networks with the channels last in memory."""
 
 import contextlib
-import os
-import shutil
-import subprocess
-import sys
 from functools import partial
 
 import pandas as pd
@@ -90,36 +86,3 @@ def test_a_training_with_channels_last_resumes_with_the_same_result(own_store, m
         done = trained(model)
     pd.testing.assert_frame_equal(done.history, expected.history, check_exact=True)
     assert same(model, whole)
-
-
-# The compiler is looked for once a process, so it has one of its own.
-COMPILING = """
-from functools import partial
-import torch
-from torch.nn.functional import cross_entropy
-from taglab.training import fit
-data, model = (torch.randn(50, 4), torch.arange(50) % 3), torch.nn.Linear(4, 3)
-fit(model, data, data, loss=cross_entropy, optimizer=partial(torch.optim.SGD, lr=0.1), epochs=2,
-    batch_size=16, device="cpu", compile=True)
-"""
-
-
-def test_without_a_compiler_a_training_goes_on_and_says_so(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILING], cwd=tmp_path, text=True, capture_output=True,
-        env={**os.environ, "CXX": "no-such-compiler", "PYTHONPATH": os.pathsep.join(sys.path),
-             "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)})
-    assert done.returncode == 0, done.stderr
-    assert "training without torch.compile, which fails here: " in done.stdout
-    assert "epoch   2" in done.stdout
-
-
-@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
-def test_a_compiled_training_gives_the_same_result(monkeypatch):
-    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
-    compiled, plain = nn.Linear(128, 3), nn.Linear(128, 3)
-    plain.load_state_dict(compiled.state_dict())
-    histories = [trained(nn.Sequential(nn.Flatten(), layer), compile=layer is compiled).history
-                 for layer in (compiled, plain)]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-3)
-    assert [*compiled.state_dict()] == ["weight", "bias"]

@@ -67,7 +67,6 @@ def fit(
     precision: str = "float32",             # bfloat16, float16, or auto: what suits the device
     device: str = "auto",                   # or cuda, mps, cpu, cuda:1, …
     channels_last: bool | None = None,      # in memory, for Conv2d; None: where it surely pays
-    compile: bool = False,                  # with torch.compile: pays in long trainings
     seed: int = 0,                          # of data order, dropout and augmentation
     sampler: Sampler | None = None,         # from the training data to the indices of an epoch
     workers: int = 0,                       # processes that read a Dataset that is not tensors
@@ -106,8 +105,7 @@ def fit(
         moved = schedule and schedule(stepper)
         check_schedule(moved, schedule_each, best, maximize)
         loop = TrainingLoop(model, stepper, moved, schedule_each, measured,
-                            choose_precision(precision, target), target, accumulate, clip,
-                            compile)
+                            choose_precision(precision, target), target, accumulate, clip)
         seen = Batches(train, batch_size // world_size(), target, True, sampler, workers,
                        drop_last, skip_single=has_batch_norm(model))
         unseen = None if validation is None else Batches(
@@ -115,7 +113,7 @@ def fit(
         checkpoint = Checkpoint(
             loop.state_dict(), first_batch(seen, seed), first_batch(unseen, seed), epochs,
             batch_size, drop_last, accumulate, best, maximize, patience, schedule_each, clip,
-            precision, channels_last, compile, seed)
+            precision, channels_last, seed)
         if state := checkpoint.load():
             loop.load_state_dict(state)
         with log_epochs(epochs, loop.rows, tensorboard) as logger:

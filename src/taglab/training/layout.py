@@ -1,6 +1,4 @@
-"""How a network is computed: the layout of images in memory, and compilation."""
-
-from typing import cast
+"""The layout of images in memory, by which a network of convolutions is faster."""
 
 import torch
 from torch import nn
@@ -25,16 +23,3 @@ def channels_last_pays(model: nn.Module, device: torch.device) -> bool:
 def set_layout(model: nn.Module, layout: torch.memory_format) -> None:
     """Lay out the parameters and buffers of a model in memory, where they have four dimensions."""
     model.to(memory_format=layout)  # type: ignore[call-overload]  # missing in PyTorch's types
-
-
-def compiled(model: nn.Module, device: torch.device) -> nn.Module:
-    """Return the model compiled by torch.compile, or as it is where this machine has no compiler.
-
-    It is compiled once for batches of all sizes, so that an epoch depends on no earlier one.
-    """
-    try:
-        torch.compile(torch.neg)(torch.ones(2, device=device))
-    except Exception as error:  # of whatever PyTorch needs here: a C++ compiler, Triton
-        print(f"training without torch.compile, which fails here: {str(error).splitlines()[0]}")
-        return model
-    return cast(nn.Module, torch.compile(model, dynamic=True))

@@ -16,7 +16,6 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from taglab.training.data import Batch
 from taglab.training.distributed import world_size
-from taglab.training.layout import compiled
 from taglab.training.metrics import Means, MetricFunction, evaluate_batches, measure
 
 
@@ -33,7 +32,6 @@ class TrainingLoop:
     accumulate: batches for each step of the optimizer.
     clip: the largest norm of the gradient, or None: Pascanu et al. (2013), On the difficulty of
         training recurrent neural networks.
-    compile: whether the training, not the validation, runs a compiled model.
     rows: the means of each epoch so far.
     """
 
@@ -46,15 +44,13 @@ class TrainingLoop:
     device: torch.device
     accumulate: int
     clip: float | None
-    compile: bool = False
     rows: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0  # counted from 1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     has_stepped: bool = False  # in this process
 
     def __post_init__(self) -> None:
-        network = compiled(self.model, self.device) if self.compile else self.model
-        self.network = DistributedDataParallel(network) if world_size() > 1 else network
+        self.network = DistributedDataParallel(self.model) if world_size() > 1 else self.model
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.precision == "float16")
         self.autocast: AbstractContextManager[Any] = (
             nullcontext() if self.precision == "float32" else

@@ -1,11 +1,12 @@
 """Runs a build: its environment, its pipelines in order, and the summary at the end."""
 from __future__ import annotations
 
+import os
 import platform
 import signal
 import threading
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
@@ -66,6 +67,7 @@ class BuildRun:
         self.folder = self.builds.folder(build.number)
         self.log = Log(self.builds.log(build.number))
         self.settings = read_settings(lab)
+        self.shell: Mapping[str, str] = os.environ  # where LAB_SECRET_… and MLFLOW_… are
         self._runs: list[PipelineRun] = []
         self._cancelled = False
         self._environment: Path | None = None
@@ -196,7 +198,7 @@ class BuildRun:
     def _context(self) -> BuildContext:
         return BuildContext(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
-            read_secrets(self.lab), self._machine_variables(), self.log,
+            read_secrets(self.lab, self.shell), self._machine_variables(), self.log,
             60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1,
             children=self._children)
 
@@ -225,9 +227,10 @@ class BuildRun:
 
     def _report_runs(self, status: str) -> None:
         """Let the commit's library list the build's MLflow runs, or end those of a killed build."""
+        login = {name: value for name, value in self.shell.items() if name.startswith("MLFLOW_")}
         done = self._environment and ask_library(
             self.lab, self.build.commit.sha, self.folder, self._environment / "bin" / "python",
-            self._machine_variables(), "kill" if status == KILLED else "summary",
+            {**login, **self._machine_variables()}, "kill" if status == KILLED else "summary",
             self.build.number)
         if done:
             problem = (done.stderr.strip() or "no reason given").splitlines()[-1]

@@ -33,6 +33,7 @@ from taglab.runner.newest_tags import older_tags, skipped_note, tags_newest_firs
 from taglab.runner.remote import REPOSITORY, has_server
 from taglab.runner.requirements import requirements_hash
 from taglab.runner.settings import default_settings, read_settings
+from taglab.runner.shell_variables import forget_shell
 from taglab.runner.tables import findings_text
 from taglab.runner.terminal import be_disturbed, going_on, tell_terminal, undisturbed
 from taglab.runner.uncommitted import uncommitted_note
@@ -239,7 +240,9 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     try:
-        BuildRun(lab, build).run(hold)
+        running = BuildRun(lab, build)
+        running.shell = forget_shell(running.settings.shell)
+        running.run(hold)
     except LabError as failure:
         print(f"error: {failure}", flush=True)  # into the build's log
         Builds(lab).save(with_error(build, str(failure), time()))

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import sleep, time
 from typing import Any, TextIO
 
+from taglab.disk import reason
 from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
 from taglab.engines.drone.documents import FileError
@@ -91,8 +92,8 @@ class BuildRun:
                 self._run_pipelines(drone_file(self.lab, self.build.commit))
                 status, error = build_status([each.status for each in self.build.pipelines]), ""
             except (LabError, OSError) as failure:
-                self.log.say(f"error: {failure}")
-                status, error = ERROR, str(failure)
+                status, error = ERROR, reason(failure)
+                self.log.say(f"error: {error}")
             except Exception as failure:  # a bug in the runner must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
@@ -103,7 +104,10 @@ class BuildRun:
                 status, error = KILLED, ""
             self._end_the_rest(error)
             remove_folder(self.folder / "work")
+            self.builds.use_reserve(self.build.number)
             self.log.say()
+            if self.log.failure:
+                self.log.say(f"error: {self.log.failure}")
             self.log.say(step_table(replace(self.build, status=status, finished=time())))
             self._report_runs(status)
             self._update(status=status, error=error, finished=time())
@@ -223,7 +227,7 @@ class BuildRun:
                 self.builds.save(build)
             except OSError as error:  # a full disk: the steps go on, and the next may succeed
                 self.log.say("warning: the state of the build could not be recorded: "
-                             f"{error.strerror}")
+                             f"{reason(error)}")
 
     def _report_runs(self, status: str) -> None:
         """Let the commit's library list the build's MLflow runs, or end those of a killed build."""

@@ -14,6 +14,7 @@ from typing import TextIO
 
 import click
 
+from taglab.disk import reason
 from taglab.engines.drone.conditions import Condition
 from taglab.engines.drone.decide import all_pipelines, triggered_pipelines
 from taglab.engines.drone.documents import FileError
@@ -205,11 +206,12 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
         # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
         git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
     except OSError as failure:
-        print(f"{commit.ref}: nothing runs, because no build could be recorded: {failure.strerror}"
+        print(f"{commit.ref}: nothing runs, because no build could be recorded: {reason(failure)}"
               "\nPut that right, and push again with --force")
         return None
     except GitError as failure:
-        print(f"warning: git may forget commit {commit.sha[:7]} without its tag: {failure}")
+        print(f"warning: git may forget commit {commit.sha[:7]} without its tag: "
+              f"{reason(failure, lab / REPOSITORY)}")
     if error:
         print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
         hold.close()

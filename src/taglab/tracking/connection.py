@@ -53,8 +53,9 @@ def connect() -> str:
         check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
         logging.getLogger(flavor).addFilter(_is_not_about_pickle)
-    with without_garbage_collection():
-        if database := store.sqlite_file(uri):
+    database = store.sqlite_file(uri)
+    with without_garbage_collection(), store.full_disk_named(database):
+        if database:
             store.prepare(database)
             store.commit_quickly()
         mlflow.set_tracking_uri(uri)

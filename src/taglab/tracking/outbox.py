@@ -65,8 +65,15 @@ class Outbox:
         """Append a call; it is in the file when this returns."""
         with self.lock:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._calls.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(call)) + "\n")
+            with self._calls.open("ab", buffering=0) as file:
+                size = file.tell()
+                line = f"{json.dumps(asdict(call))}\n".encode()
+                try:
+                    while line:
+                        line = line[file.write(line):]
+                except OSError:  # a full disk: half a line would be in the way of the others
+                    file.truncate(size)
+                    raise
 
     def keep_files(self, owner: str, path: Path, below: str | None = None) -> None:
         """Copy a file, or the contents of a folder, to the artifacts that wait.
@@ -135,13 +142,13 @@ class Outbox:
                 call.endpoint and self.with_server_ids(call.endpoint))
             if call.made:
                 ids = self._known_ids() | {call.made: _created_id(answer)}
-                self._ids.write_text(json.dumps(ids))
+                _replace(self._ids, json.dumps(ids))
         except MlflowException as error:
             if is_away(error) or error_code(error) == MISSING:  # a server may be restored
                 raise
             print(f"warning: the server refused {call.api} {call.body[:500]}: {error.message}",
                   file=sys.stderr)
-        self._sent.write_text(str(self._number_sent() + 1))
+        _replace(self._sent, str(self._number_sent() + 1))
 
 
 def replay(folder: Path, uri: str) -> str:
@@ -155,6 +162,13 @@ def replay(folder: Path, uri: str) -> str:
                 "Once that is put right, type: lab replay")
     shutil.rmtree(folder)
     return ""
+
+
+def _replace(file: Path, text: str) -> None:
+    """Write a file anew, whole or not at all."""
+    draft = file.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(file)
 
 
 def _created_id(answer: Message) -> str:

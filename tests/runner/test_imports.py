@@ -27,7 +27,7 @@ def imported_packages(file: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", [
-    "runner", "engines", "cli", "errors.py", "lazy.py", "lab.py", "hashes.py"])
+    "runner", "engines", "cli", "errors.py", "lazy.py", "lab.py", "hashes.py", "disk.py"])
 def test_the_runner_and_the_cli_need_no_package_but_pyyaml_and_click(name: str) -> None:
     files = list((PACKAGE / name).rglob("*.py")) or [PACKAGE / name]
     foreign = {file.relative_to(PACKAGE).as_posix(): packages for file in files

@@ -52,6 +52,8 @@ TABLE = {
         "mlflow.protos.service_pb2", REST_STORE, "_call_endpoint",
         f"{SERVICE}.utils._get_rest_store"},
     "tracking/context.py": {RUN_CONTEXT, "mlflow.tracking.context.registry.resolve_tags"},
+    "tracking/server_errors.py": {
+        "mlflow.utils.rest_utils", "_get_http_response_with_retries"},
     "tracking/run.py": {"mlflow.ActiveRun.__exit__"},
     "tracking/store.py": {"mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore"},
     "training/": {
@@ -83,6 +85,10 @@ SIGNATURES = {
     f"{SERVICE}.utils._tracking_store_registry.register": ["scheme", "store_builder"],
     f"{SERVICE}.utils._tracking_store_registry._get_store_with_resolved_uri": [
         "resolved_store_uri", "artifact_uri"],
+    "mlflow.utils.rest_utils": None,
+    "mlflow.utils.rest_utils._get_http_response_with_retries": [
+        "method", "url", "max_retries", "backoff_factor", "backoff_jitter", "retry_codes",
+        "raise_on_status", "allow_redirects", "respect_retry_after_header", "kwargs"],
     f"{VALIDATION}.MAX_ENTITY_KEY_LENGTH": None,
     f"{VALIDATION}.path_not_unique": ["name"],
     f"{VALIDATION}.validate_param_and_metric_name": ["name"],

@@ -1,17 +1,19 @@
 """Runs a build: its environment, its pipelines in order, and the summary at the end."""
 from __future__ import annotations
 
+import os
 import platform
 import signal
 import threading
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from time import sleep, time
 from typing import Any, TextIO
 
+from taglab.disk import reason
 from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.decide import all_pipelines, pipeline_to_run
 from taglab.engines.drone.documents import FileError
@@ -66,6 +68,7 @@ class BuildRun:
         self.folder = self.builds.folder(build.number)
         self.log = Log(self.builds.log(build.number))
         self.settings = read_settings(lab)
+        self.shell: Mapping[str, str] = os.environ  # where LAB_SECRET_… and MLFLOW_… are
         self._runs: list[PipelineRun] = []
         self._cancelled = False
         self._environment: Path | None = None
@@ -89,8 +92,8 @@ class BuildRun:
                 self._run_pipelines(drone_file(self.lab, self.build.commit))
                 status, error = build_status([each.status for each in self.build.pipelines]), ""
             except (LabError, OSError) as failure:
-                self.log.say(f"error: {failure}")
-                status, error = ERROR, str(failure)
+                status, error = ERROR, reason(failure)
+                self.log.say(f"error: {error}")
             except Exception as failure:  # a bug in the runner must not lose the build
                 self.log.say(traceback.format_exc())
                 status, error = ERROR, f"the runner failed: {failure!r}"
@@ -101,7 +104,10 @@ class BuildRun:
                 status, error = KILLED, ""
             self._end_the_rest(error)
             remove_folder(self.folder / "work")
+            self.builds.use_reserve(self.build.number)
             self.log.say()
+            if self.log.failure:
+                self.log.say(f"error: {self.log.failure}")
             self.log.say(step_table(replace(self.build, status=status, finished=time())))
             self._report_runs(status)
             self._update(status=status, error=error, finished=time())
@@ -196,7 +202,7 @@ class BuildRun:
     def _context(self) -> BuildContext:
         return BuildContext(
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
-            read_secrets(self.lab), self._machine_variables(), self.log,
+            read_secrets(self.lab, self.shell), self._machine_variables(), self.log,
             60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1,
             children=self._children)
 
@@ -221,13 +227,14 @@ class BuildRun:
                 self.builds.save(build)
             except OSError as error:  # a full disk: the steps go on, and the next may succeed
                 self.log.say("warning: the state of the build could not be recorded: "
-                             f"{error.strerror}")
+                             f"{reason(error)}")
 
     def _report_runs(self, status: str) -> None:
         """Let the commit's library list the build's MLflow runs, or end those of a killed build."""
+        login = {name: value for name, value in self.shell.items() if name.startswith("MLFLOW_")}
         done = self._environment and ask_library(
             self.lab, self.build.commit.sha, self.folder, self._environment / "bin" / "python",
-            self._machine_variables(), "kill" if status == KILLED else "summary",
+            {**login, **self._machine_variables()}, "kill" if status == KILLED else "summary",
             self.build.number)
         if done:
             problem = (done.stderr.strip() or "no reason given").splitlines()[-1]

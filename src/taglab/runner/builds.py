@@ -20,6 +20,7 @@ from taglab.engines.drone.variables import Commit
 from taglab.runner.folders import remove_folder
 
 CAPACITY = 2  # builds that may run at the same time
+_RESERVE, _RESERVED = "reserve", 64 * 1024  # bytes, for the last record and lines of a build
 INTERRUPTED = "interrupted"  # the error of a build whose runner died
 
 
@@ -96,6 +97,7 @@ class Builds:
         try:
             hold = _lock(folder)
             (folder / "log").touch()
+            (folder / _RESERVE).write_bytes(b"\0" * _RESERVED)
             while True:
                 number = max(self.numbers(), default=0) + 1
                 build = Build(number, commit, now, status, error, parent, pipelines=records)
@@ -107,6 +109,10 @@ class Builds:
             raise
         _sync(self.root)
         return build, hold
+
+    def use_reserve(self, number: int) -> None:
+        """Give back the space that was kept for the end of a build, for when the disk is full."""
+        (self.folder(number) / _RESERVE).unlink(missing_ok=True)
 
     def save(self, build: Build) -> None:
         """Write a build's record to disk, atomically. Raises OSError."""

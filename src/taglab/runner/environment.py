@@ -4,7 +4,6 @@ Standard library only, since this runs before anything is installed.
 """
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import platform
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
+from taglab.disk import is_full
 from taglab.errors import LabError
 from taglab.runner.requirements import requirements_hash
 
@@ -106,7 +106,7 @@ def _make_once(path: Path, fill: Callable[[int], None], report: Report) -> None:
     except subprocess.CalledProcessError as error:
         raise no_venv(error) from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full(error):
             raise disk_full(str(error)) from error
         raise LabError(f"the environment {path} could not be made: {error}") from error
 

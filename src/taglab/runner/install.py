@@ -4,7 +4,6 @@ Both get the same list and the user's pip settings, so both install the same pac
 """
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -15,6 +14,7 @@ import venv
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from taglab.disk import says_full
 from taglab.errors import LabError
 from taglab.runner.pip_settings import read_pip_settings
 from taglab.runner.requirements import read_requirements
@@ -158,7 +158,7 @@ def _pip_install(folder: Path, installer: Path, lines: Path, requirements: Path,
 def failed(tool: str, requirements: str, errors: Sequence[str]) -> LabError:
     """Return the failure of an installation for what the tool printed."""
     text = "\n".join(errors) or "no reason given"
-    if os.strerror(errno.ENOSPC) in text or os.strerror(errno.EDQUOT) in text:
+    if says_full(text):
         return disk_full(text)
     return LabError(f"{tool} could not install {requirements}:\n{text}\nCorrect "
                     "requirements.txt and commit it, or check the network; then try again")

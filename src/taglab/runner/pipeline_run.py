@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Timer
 from time import time
 
+from taglab.disk import reason
 from taglab.engines.drone.conditions import Event
 from taglab.engines.drone.fields import Fields
 from taglab.engines.drone.outcome import PipelineState, PlannedStep, StepState, plan
@@ -107,10 +108,10 @@ class PipelineRun:
             return self._clone(shown) if planned.step is None else self._run_commands(
                 name, shown, planned.step, self._background if planned.background else self._steps)
         except GitError as error:
-            self._context.log.say(str(error), shown)
+            self._context.log.say(reason(error, self._workspace.parent), shown)
             return 128
         except (LabError, OSError) as error:
-            self._context.log.say(f"the step could not run: {error}", shown)
+            self._context.log.say(f"the step could not run: {reason(error)}", shown)
             return _NOT_STARTED
 
     def _run_commands(self, name: str, shown: str, step: Fields, processes: Processes) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import IO
 
+from taglab.disk import reason
 from taglab.engines.drone.script import ENTRYPOINT, step_script
 from taglab.errors import LabError
 from taglab.masking import Mask
@@ -62,7 +63,7 @@ class Log:
             while body:
                 body = body[self._file.write(body):]
         except OSError as error:  # go on reading, or the step would block on a full pipe
-            self.failure = f"the log could not be written: {error.strerror}"
+            self.failure = f"the log could not be written: {reason(error)}"
 
 
 class Processes:

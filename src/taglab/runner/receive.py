@@ -14,6 +14,7 @@ from typing import TextIO
 
 import click
 
+from taglab.disk import reason
 from taglab.engines.drone.conditions import Condition
 from taglab.engines.drone.decide import all_pipelines, triggered_pipelines
 from taglab.engines.drone.documents import FileError
@@ -33,6 +34,7 @@ from taglab.runner.newest_tags import older_tags, skipped_note, tags_newest_firs
 from taglab.runner.remote import REPOSITORY, has_server
 from taglab.runner.requirements import requirements_hash
 from taglab.runner.settings import default_settings, read_settings
+from taglab.runner.shell_variables import forget_shell
 from taglab.runner.tables import findings_text
 from taglab.runner.terminal import be_disturbed, going_on, tell_terminal, undisturbed
 from taglab.runner.uncommitted import uncommitted_note
@@ -204,11 +206,12 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
         # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
         git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
     except OSError as failure:
-        print(f"{commit.ref}: nothing runs, because no build could be recorded: {failure.strerror}"
+        print(f"{commit.ref}: nothing runs, because no build could be recorded: {reason(failure)}"
               "\nPut that right, and push again with --force")
         return None
     except GitError as failure:
-        print(f"warning: git may forget commit {commit.sha[:7]} without its tag: {failure}")
+        print(f"warning: git may forget commit {commit.sha[:7]} without its tag: "
+              f"{reason(failure, lab / REPOSITORY)}")
     if error:
         print(f"build {build.number} · {build.name}: error in .drone.yml\n{error}")
         hold.close()
@@ -239,7 +242,9 @@ def start(lab: Path, build: Build, hold: TextIO) -> None:
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
     try:
-        BuildRun(lab, build).run(hold)
+        running = BuildRun(lab, build)
+        running.shell = forget_shell(running.settings.shell)
+        running.run(hold)
     except LabError as failure:
         print(f"error: {failure}", flush=True)  # into the build's log
         Builds(lab).save(with_error(build, str(failure), time()))

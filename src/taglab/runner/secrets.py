@@ -10,7 +10,7 @@ from taglab.engines.drone.fields import Secret
 from taglab.errors import LabError
 
 FILE = Path(".lab", "secrets.toml")
-_PREFIX = "LAB_SECRET_"
+PREFIX = "LAB_SECRET_"
 
 
 def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -30,8 +30,8 @@ def read_secrets(lab: Path, shell: Mapping[str, str] = os.environ) -> dict[str, 
             raise LabError(f"{FILE}: {error}") from error
         secrets = {name: str(value) for name, value in found.items()}
     for name, value in shell.items():
-        if name.startswith(_PREFIX):
-            secrets[name.removeprefix(_PREFIX).lower()] = value
+        if name.startswith(PREFIX):
+            secrets[name.removeprefix(PREFIX).lower()] = value
     return secrets
 
 

@@ -32,7 +32,9 @@ from mlflow.tracking._tracking_service import utils as tracking_service
 from mlflow.tracking._tracking_service.client import TrackingServiceClient
 from mlflow.utils.credentials import get_default_host_creds
 
-from taglab.tracking.outbox import WRITES, Call, Message, Outbox, is_away
+from taglab.tracking.outbox import WRITES, Call, Message, Outbox
+from taglab.tracking.server_errors import (
+    MISSING, checked_answers, error_code, is_away, reason, refuses_login, unusable)
 
 UPLOADS = ("log_artifact", "log_artifacts", "log_model_artifacts")  # of TrackingServiceClient
 RETRY = 2.0  # seconds between two attempts to send
@@ -40,7 +42,8 @@ WAIT = "LAB_OUTBOX_SECONDS"  # how long a process waits for the server at its en
 
 
 class Undelivered(SystemExit):
-    """The server did not come back in time; the message says where the results are."""
+    """The server does not take results; the message says why, and where they are if there are any.
+    """
 
 
 class BufferedStore(RestStore):
@@ -69,9 +72,11 @@ class BufferedStore(RestStore):
                     self._remember(answer)
                     return answer
                 except MlflowException as error:
-                    if not is_away(error):
+                    if refuses_login(error) and not self._created:
+                        raise Undelivered(unusable(self.uri, error)) from None
+                    if not is_away(error) and not self.is_lost(error, json_body or ""):
                         raise
-                    self.problem = _reason(error)
+                    self.problem = reason(error)
             if api.__name__ in WRITES:
                 return self._keep(api, json_body, endpoint)
             known = self._known(api, json_body, endpoint)
@@ -97,6 +102,13 @@ class BufferedStore(RestStore):
         return (f"error: results could not be sent to {self.uri} ({self.problem}). They are in "
                 f"{self.outbox.folder}. When the server is back, type: lab replay")
 
+    def is_lost(self, error: Exception, text: str) -> bool:
+        """Return whether the server knows a run or a model of this process no more that is in text.
+
+        Its database may be restored.
+        """
+        return error_code(error) == MISSING and any(made in text for made in self._created)
+
     @property
     def is_sending(self) -> bool:
         """Whether the caller is the thread that sends what was kept."""
@@ -113,7 +125,7 @@ class BufferedStore(RestStore):
 
     def _send_in_background(self) -> threading.Thread:
         if self._sender is None or not self._sender.is_alive():
-            print(f"warning: {self.uri} does not answer ({self.problem}). Results wait in "
+            print(f"warning: {self.uri} takes no results ({self.problem}). They wait in "
                   f"{self.outbox.folder} until it does", file=sys.stderr)
             # MLflow would print addresses of runs that the server does not know yet.
             os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -127,7 +139,7 @@ class BufferedStore(RestStore):
             try:
                 self.outbox.send(self, MlflowClient(self.uri))
             except Exception as error:  # whatever the artifacts' storage raises, too: try again
-                self.problem = _reason(error)
+                self.problem = reason(error)
         print(f"{self.uri} answers again: all results were sent", file=sys.stderr)
 
     def _remember(self, answer: Message) -> None:
@@ -184,14 +196,15 @@ def buffered(uri: str, folder: Path) -> Iterator[None]:
     for name, upload in original.items():
         setattr(TrackingServiceClient, name, _buffered_upload(upload, store))
     try:
-        yield
-    except BaseException:
-        if problem := store.deliver():
-            print(problem, file=sys.stderr)
-        raise
-    else:
-        if problem := store.deliver():
-            raise Undelivered(problem)
+        with checked_answers(uri):
+            try:
+                yield
+            except BaseException:
+                if problem := store.deliver():
+                    print(problem, file=sys.stderr)
+                raise
+            if problem := store.deliver():
+                raise Undelivered(problem)
     finally:
         _use_store(uri, tracking_service._get_rest_store)
         for name, upload in original.items():
@@ -213,14 +226,9 @@ def _buffered_upload(upload: Callable[..., None], store: BufferedStore) -> Calla
         try:
             upload(client, owner, path, *([below] if below else []))
         except Exception as error:
-            refused = isinstance(error, MlflowException) and not is_away(error)
+            refused = not (is_away(error) or store.is_lost(error, owner))
             if refused or not Path(path).exists() or store.is_sending:
                 raise
-            store.keep_files(owner, Path(path), below, _reason(error))
+            store.keep_files(owner, Path(path), below, reason(error))
 
     return upload_or_keep
-
-
-def _reason(error: Exception) -> str:
-    """Return in a word or two why a server could not be reached."""
-    return type(error.__context__).__name__ if error.__context__ else str(error)[:100]

@@ -110,7 +110,7 @@ def replay_all(folders: list[Path]) -> int:
         print(f"error: {uri} is not a server; name one in MLFLOW_TRACKING_URI")
         return WRONG_USAGE
     check_server(uri)
-    for folder in folders:
-        replay(folder, uri)
-        print(f"sent {folder.name} to {uri}")
-    return 0
+    problems = [replay(folder, uri) for folder in folders]
+    for folder, problem in zip(folders, problems):
+        print(problem or f"sent {folder.name} to {uri}")
+    return int(any(problems))

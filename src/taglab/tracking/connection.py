@@ -1,18 +1,20 @@
 """Where results go: a tracking server or a SQLite file, and the experiment in it."""
 
+import contextlib
 import logging
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from taglab.cluster.manifest import JOB_NAME
 from taglab.lab import lab_root
+from taglab.tracking.context import set_variable
 from taglab.tracking.quick_mlflow import mlflow, without_garbage_collection
 from taglab.tracking import store
 
 
 class NoServer(SystemExit):
-    """The tracking server does not answer; the message says what to do."""
+    """The tracking server cannot be used; the message says why and what to do."""
 
 
 def tracking_uri(environment: Mapping[str, str] = os.environ) -> str:
@@ -45,16 +47,15 @@ def connect() -> str:
     WrongSchema or NoLab.
     """
     uri, name = tracking_uri(), experiment_name()
-    # MLflow's own defaults stop a training loop for four minutes when the server is away. The
-    # pods of a job all start at once: a server that keeps them waiting is busy, not away.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # the outbox tries again
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60" if JOB_NAME in os.environ else "5")
+    for setting, value in _short_waits().items():
+        os.environ.setdefault(setting, value)
     if uri.startswith("http"):
         check_server(uri)
     for flavor in ("mlflow.sklearn", "mlflow.pytorch"):
         logging.getLogger(flavor).addFilter(_is_not_about_pickle)
-    with without_garbage_collection():
-        if database := store.sqlite_file(uri):
+    database = store.sqlite_file(uri)
+    with without_garbage_collection(), store.full_disk_named(database):
+        if database:
             store.prepare(database)
             store.commit_quickly()
         mlflow.set_tracking_uri(uri)
@@ -62,28 +63,53 @@ def connect() -> str:
             with store.locked(database):
                 if mlflow.get_experiment_by_name(name) is None:
                     mlflow.create_experiment(name, store.artifact_root(database))
-        mlflow.set_experiment(name)
+        with _explained(uri):
+            mlflow.set_experiment(name)
     return uri
 
 
 def check_server(uri: str) -> None:
-    """Raise NoServer when no server answers at an address: better now than after training."""
-    import requests
+    """Raise NoServer when no server answers MLflow's requests at an address: better now than after
+    training.
+    """
+    with contextlib.ExitStack() as stack:
+        for setting, value in _short_waits().items():
+            stack.enter_context(set_variable(setting, os.environ.get(setting, value)))
+        stack.enter_context(_explained(uri))
+        mlflow.MlflowClient(uri).get_experiment_by_name(experiment_name())
+
+
+def _short_waits() -> dict[str, str]:
+    """Return settings of MLflow, whose defaults stop a training for minutes without its server.
+
+    The pods of a job all start at once: a server that keeps them waiting is busy, not away.
+    """
+    return {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # the outbox tries again
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "60" if JOB_NAME in os.environ else "5"}
+
+
+@contextlib.contextmanager
+def _explained(uri: str) -> Iterator[None]:
+    """Raise NoServer where the body fails since a server cannot be used."""
+    from mlflow.exceptions import MlflowException
+    from taglab.tracking.server_errors import is_away, unusable
 
     try:
-        requests.get(f"{uri.rstrip('/')}/health",
-                     timeout=float(os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT", 5)))
-    except requests.RequestException as error:
-        raise NoServer(f"error: no MLflow server answers at {uri} ({error}). Start it, or name "
-                       "another one in MLFLOW_TRACKING_URI") from None
+        yield
+    except MlflowException as error:
+        if not uri.startswith("http") or not is_away(error):
+            raise
+        raise NoServer(unusable(uri, error)) from None
 
 
 def open_store() -> mlflow.MlflowClient | None:
     """Return a client of the lab's store, or None when nothing was ever stored in it.
 
-    Raises WrongSchema or NoLab.
+    Raises NoServer, WrongSchema or NoLab.
     """
     uri = tracking_uri()
+    if uri.startswith("http"):
+        check_server(uri)
     if database := store.sqlite_file(uri):
         if not database.exists():
             return None

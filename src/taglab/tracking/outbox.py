@@ -22,6 +22,8 @@ from mlflow.protos import service_pb2 as rest
 from mlflow.store.tracking.rest_store import RestStore
 from mlflow.tracking._tracking_service.utils import _get_rest_store
 
+from taglab.tracking.server_errors import MISSING, checked_answers, error_code, is_away, reason
+
 Message = Any  # of protobuf, which has no types
 
 # The calls that may wait, since nothing depends on their answers but ids.
@@ -63,8 +65,15 @@ class Outbox:
         """Append a call; it is in the file when this returns."""
         with self.lock:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._calls.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(call)) + "\n")
+            with self._calls.open("ab", buffering=0) as file:
+                size = file.tell()
+                line = f"{json.dumps(asdict(call))}\n".encode()
+                try:
+                    while line:
+                        line = line[file.write(line):]
+                except OSError:  # a full disk: half a line would be in the way of the others
+                    file.truncate(size)
+                    raise
 
     def keep_files(self, owner: str, path: Path, below: str | None = None) -> None:
         """Copy a file, or the contents of a folder, to the artifacts that wait.
@@ -86,7 +95,11 @@ class Outbox:
         return text
 
     def send(self, store: RestStore, client: MlflowClient) -> None:
-        """Send all that waits, oldest first. Raises MlflowException while the server is away."""
+        """Send all that waits, oldest first. Raises the error of what the server does not take.
+
+        What it refuses for what it is, is in a warning; artifacts of that kind hold up no others.
+        """
+        refusal: Exception | None = None
         while calls := self._waiting():
             for call in calls:
                 self._send_call(call, store)
@@ -94,8 +107,16 @@ class Outbox:
             for folder in sorted(self._artifacts.glob("*")):
                 is_model = folder.name.startswith("m-")
                 upload = client.log_model_artifacts if is_model else client.log_artifacts
-                upload(self.with_server_ids(folder.name), str(folder))
-                shutil.rmtree(folder)
+                try:
+                    upload(self.with_server_ids(folder.name), str(folder))
+                except Exception as error:
+                    if is_away(error) or error_code(error) == MISSING:
+                        raise
+                    refusal = error
+                else:
+                    shutil.rmtree(folder)
+        if refusal:
+            raise refusal
 
     def _waiting(self) -> list[Call]:
         """Return the calls that were not sent; remove the file when there are none."""
@@ -121,24 +142,33 @@ class Outbox:
                 call.endpoint and self.with_server_ids(call.endpoint))
             if call.made:
                 ids = self._known_ids() | {call.made: _created_id(answer)}
-                self._ids.write_text(json.dumps(ids))
+                _replace(self._ids, json.dumps(ids))
         except MlflowException as error:
-            if is_away(error):
+            if is_away(error) or error_code(error) == MISSING:  # a server may be restored
                 raise
-            print(f"warning: the server refused {call.api}: {error.message}", file=sys.stderr)
-        self._sent.write_text(str(self._number_sent() + 1))
+            print(f"warning: the server refused {call.api} {call.body[:500]}: {error.message}",
+                  file=sys.stderr)
+        _replace(self._sent, str(self._number_sent() + 1))
 
 
-def replay(folder: Path, uri: str) -> None:
-    """Send what waits in a folder, then remove it. Raises MlflowException if the server is away."""
-    store = _get_rest_store(uri)  # type: ignore[no-untyped-call]  # MLflow's
-    Outbox(folder).send(store, MlflowClient(uri))
+def replay(folder: Path, uri: str) -> str:
+    """Send what waits in a folder, then remove it; return "", or what to do about what is left."""
+    try:
+        with checked_answers(uri):
+            store = _get_rest_store(uri)  # type: ignore[no-untyped-call]  # MLflow's
+            Outbox(folder).send(store, MlflowClient(uri))
+    except Exception as error:  # whatever the artifacts' storage raises, too
+        return (f"error: {uri} does not take all of what waits in {folder} ({reason(error)}). "
+                "Once that is put right, type: lab replay")
     shutil.rmtree(folder)
+    return ""
 
 
-def is_away(error: MlflowException) -> bool:
-    """Return whether a call may succeed later: there was no answer, or a server's error (5xx)."""
-    return int(error.get_http_status_code()) >= 500  # type: ignore[no-untyped-call]  # MLflow's
+def _replace(file: Path, text: str) -> None:
+    """Write a file anew, whole or not at all."""
+    draft = file.with_suffix(".new")
+    draft.write_text(text)
+    draft.replace(file)
 
 
 def _created_id(answer: Message) -> str:

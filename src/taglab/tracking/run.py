@@ -30,6 +30,7 @@ from taglab.tracking.patch import uncommitted_patch
 from taglab.tracking.provenance import run_tags, versions
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
+from taglab.tracking.store import full_disk_named, sqlite_file
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
 
 
@@ -60,7 +61,8 @@ def start_run(
             status = run_wide(main_file, config)
         if status is not None:  # the pods of a job have done the work
             raise SystemExit(status)
-        with _recorded(lab, uri, run_name or process, config, tags) as run:
+        with (full_disk_named(sqlite_file(uri)),
+              _recorded(lab, uri, run_name or process, config, tags) as run):
             yield run
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+from taglab.disk import has_no_space, is_full
 from taglab.tracking.schema import check_schema
 
 ARTIFACTS = "mlartifacts"
@@ -27,6 +28,10 @@ ADDRESSES = [
     ("model_versions", "storage_location"),
     ("trace_tags", "value"),
 ]
+
+
+class DiskFull(SystemExit):
+    """The disk of the SQLite file is full; the message says which file that is."""
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -61,6 +66,27 @@ def prepare(database: Path) -> None:
             _create(database)
         for old in _old_roots(database):
             _replace_addresses(database, old, artifact_root(database))
+
+
+@contextlib.contextmanager
+def full_disk_named(database: Path | None) -> Iterator[None]:
+    """Raise DiskFull, for what would fill screens, where SQLite cannot write to a full disk."""
+    try:
+        yield
+    except Exception as error:
+        if database is None or not _is_of_sqlite(error):
+            raise
+        if not (is_full(error) or has_no_space(database.parent)):
+            raise
+        raise DiskFull(f"error: the disk is full, so {database} could not be written. What was "
+                       "written before is whole. Make space, then run it again") from error
+
+
+def _is_of_sqlite(error: BaseException | None) -> bool:
+    """Return whether an error, or one that has led to it, is SQLite's."""
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def commit_quickly() -> None:
@@ -102,10 +128,14 @@ def _create(database: Path) -> None:
 
     draft = database.with_name(f"{database.name}.draft")
     draft.unlink(missing_ok=True)
-    with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
-        store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow gives it no types
-            sqlite_uri(draft), artifact_root(database))
-        store.engine.dispose()
+    try:
+        with _quiet("mlflow.store.db.utils"), _quiet("alembic"):
+            store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow gives it no types
+                sqlite_uri(draft), artifact_root(database))
+            store.engine.dispose()
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
     os.replace(draft, database)
     with contextlib.closing(sqlite3.connect(database)) as connection:
         # Readers and the writer do not wait for each other; the setting stays in the file.

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import fsspec
 import torch
 
+from taglab.disk import is_full
 from taglab.lab import lab_root, state_folder
 from taglab.tracking.context import process_tags
 from taglab.tracking.patch import uncommitted_patch
@@ -45,17 +47,34 @@ class Checkpoint:
         return all_gather(state)[0]
 
     def save_if_due(self, state: Callable[[], Any]) -> None:
-        """Save the state atomically, unless saving took too much of the time lately."""
+        """Save the state atomically, unless saving took too much of the time lately.
+
+        On a full disk a warning says so, and the file that was saved last stays.
+        """
         started = time.monotonic()
         if not self._path or started < self._next_save:
             return
-        self._files.makedirs(os.path.dirname(self._path), exist_ok=True)
-        draft = f"{self._path}.{os.getpid()}"
-        with self._files.open(draft, "wb") as file:
-            torch.save(state(), file)
-        self._files.mv(draft, self._path)
+        try:
+            self._save(state)
+        except Exception as error:
+            if not is_full(error):
+                raise
+            print(f"warning: the disk is full, so {self._path} was not saved. The training goes "
+                  "on; if it is killed, it resumes from an older state", file=sys.stderr)
         now = time.monotonic()
         self._next_save = now + SHARE * (now - started)
+
+    def _save(self, state: Callable[[], Any]) -> None:
+        draft = f"{self._path}.{os.getpid()}"
+        try:
+            self._files.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with self._files.open(draft, "wb") as file:
+                torch.save(state(), file)
+            self._files.mv(draft, self._path)
+        except BaseException:
+            if self._files.exists(draft):
+                self._files.rm(draft)
+            raise
 
     def delete(self) -> None:
         """Delete the file, since the training has finished."""

@@ -56,6 +56,7 @@ class BufferedStore(RestStore):
         self.problem = ""  # why the server did not take the latest call
         self._created: dict[str, Message] = {}  # the runs and models of this process, by id
         self._sender: threading.Thread | None = None
+        self._given_up = threading.Event()
 
     def _call_endpoint(self, api: Any, json_body: str | None = None, endpoint: str | None = None,
                        *more: Any, **options: Any) -> Message:
@@ -99,6 +100,9 @@ class BufferedStore(RestStore):
         if self.outbox.is_empty:
             shutil.rmtree(self.outbox.folder, ignore_errors=True)
             return ""
+        self._given_up.set()  # a notebook lives on, and `lab replay` must be alone with the folder
+        if self._sender:
+            self._sender.join(RETRY)
         return (f"error: results could not be sent to {self.uri} ({self.problem}). They are in "
                 f"{self.outbox.folder}. When the server is back, type: lab replay")
 
@@ -135,7 +139,8 @@ class BufferedStore(RestStore):
 
     def _send(self) -> None:
         while not self.outbox.is_empty:
-            time.sleep(RETRY)
+            if self._given_up.wait(RETRY):
+                return
             try:
                 self.outbox.send(self, MlflowClient(self.uri))
             except Exception as error:  # whatever the artifacts' storage raises, too: try again

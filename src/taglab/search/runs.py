@@ -13,7 +13,7 @@ from taglab.search.plan import Plan
 from taglab.tracking.content import content_digest
 from taglab.tracking.context import new_run_tags
 from taglab.tracking.masking import mask_file, read_mask
-from taglab.tracking.outbox import is_away
+from taglab.tracking.server_errors import is_away
 from taglab.tracking.signals import uninterrupted
 from taglab.tracking.summary import PARENT, find_runs
 

@@ -45,8 +45,8 @@ def search(
         a dict of numbers, figures and paths of files, which are logged to the trial's run. A
         parameter named `trial` gets a `Trial`, with `number`, `folder` (for files) and
         `report(value, step)`.
-    space: parameters by name. A list is a choice; a pair of numbers is a range with both ends, of
-        integers where both are; otherwise a distribution of Optuna. For the method list: a list
+    space: parameters by name. A list is a choice; a pair (low, high) of numbers is a range with both
+        ends, of integers where both are; otherwise a distribution of Optuna. For the method list: a list
         of points.
     direction: minimize or maximize, with no default; a list for several metrics.
     method: grid (all combinations of the lists, the last key fastest), list (these points),

@@ -141,6 +141,8 @@ class TrialQueue:
             if trial := self._trials.pop(record.number, None):
                 if record.state == FAILED:  # and is not lost, as Optuna says by the same state
                     trial.set_user_attr("ended", True)
+                for name, value in record.constraints.items():
+                    trial.set_constraint(name, value)
                 values = record.values if record.state == FINISHED else None
                 self._study.tell(trial, values, STATES[record.state])
 

@@ -101,7 +101,10 @@ class TrialRuns:
         if not names or not metrics.keys() >= set(names):
             return None
         finished = replace(record, run_id=earlier.info.run_id)
-        finished.end(Outcome(FINISHED, [metrics[name] for name in names], metrics))
+        tags = earlier.data.tags
+        constraints = json.loads(tags["constraints"]) if "feasible" in tags else {}
+        finished.end(Outcome(FINISHED, [metrics[name] for name in names], metrics,
+                             constraints=constraints))
         return finished
 
     def _hash(self, record: TrialRecord) -> str:
@@ -152,6 +155,9 @@ class TrialRuns:
             line = record.to_json(error=record.error[-2000:])
             tags["record"] = (line if len(line) <= LONGEST_TAG else
                               record.to_json(reports={}, error=""))
+        if record.constraints:
+            tags["constraints"] = json.dumps(record.constraints)
+            tags["feasible"] = str(record.can_be_best).lower()
         if record.attempts > 1:
             tags["attempts"] = str(record.attempts)
         if record.state == PRUNED:

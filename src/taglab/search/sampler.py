@@ -51,6 +51,9 @@ def _check_part(
           f" not installed; add torch to requirements.txt")
     check(not isinstance(part, QMCSampler) or not asynchronous, f"{name} learns from no trial, and"
           f" would begin its sequence again when the search resumes; leave out asynchronous")
+    check(getattr(part, "_constraints_func", None) is None, f"{name} has a constraints_func, which"
+          f" Optuna has given up and a search does not call; leave it out, and call"
+          f' trial.set_constraint("name", value) in the training function')
     if isinstance(part, PartialFixedSampler):
         for fixed, value in part._fixed_params.items():
             check(fixed in distributions and fixed not in indexed, f"{name} fixes {fixed!r}, "

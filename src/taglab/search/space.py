@@ -17,7 +17,7 @@ from taglab.search.objective import name_of, takes_trial
 
 Point = dict[str, Any]  # as Optuna stores it; see `Choices` in taglab.search.objective
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
-RESERVED = ("trial", "number", "state", "value")  # an argument, and columns of the trials table
+RESERVED = ("trial", "number", "state", "value", "feasible")  # an argument, and columns of a table
 
 
 def read_values(name: str, values: Any) -> list[Any] | Distribution:
@@ -69,8 +69,9 @@ def ablation(space: Mapping[str, Any]) -> list[dict[str, Any]]:
     points = [base]
     for name, given in space.items():
         parts = read_values(name, given)
-        check(isinstance(parts, list), f"{name} is a range, and an ablation needs the list of the"
-              f" parts to leave out")
+        if not isinstance(parts, list):
+            raise SearchError(f"{name} is a range, and an ablation needs the list of the parts to"
+                              f" leave out")
         points += [base | {name: part} for part in parts]
     return points
 

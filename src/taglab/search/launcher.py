@@ -75,6 +75,15 @@ class Launcher:
                 self._receive()
             self._queue.send_heartbeats()
 
+    def end_lost(self) -> None:
+        """End, as failed, the trials that no process runs again, since two that ran them died."""
+        for record in self._queue.lost_twice():
+            if record.number not in self._journal.ended:
+                self._runs.adopt(record)
+                record.end(Outcome(FAILED, error="two processes that ran this trial died"))
+                self._end(record)
+                self._unlogged.append(record)
+
     def losses(self, generation: list[Point]) -> list[float]:
         """Run the new points of a generation; return the loss of each point, less is better."""
         numbers = self._plan.add_points(generation)

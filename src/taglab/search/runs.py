@@ -129,6 +129,17 @@ class TrialRuns:
             tags=self._tags | {"trial": str(record.number), "trial_hash": self._hash(record)}
         ).info.run_id
 
+    def adopt(self, record: TrialRecord) -> None:
+        """Take over the last run of a trial whose processes died; start one where there is none."""
+        found = self._find(f"{self._all} and tags.trial = '{record.number}'")
+        if not found:
+            return self.start(record)
+        record.run_id = found[-1].info.run_id
+        for run in found[:-1]:
+            if run.info.status == "RUNNING":
+                self._client.set_tag(run.info.run_id, "reason", "its process died")
+                self._client.set_terminated(run.info.run_id, "KILLED")
+
     def end(self, record: TrialRecord) -> None:
         """Log how a trial ended and end its run; doing so twice changes nothing."""
         folder = self._journal.files(record.number)

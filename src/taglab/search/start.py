@@ -161,6 +161,7 @@ class _Search:
                     launcher.run()
                 while several and not index and not runs.all_ended():
                     time.sleep(2 * POLL)
+                    launcher.end_lost()
                     launcher.run()  # runs the trials of processes that died
         except BaseException:
             runs.reconcile()

@@ -125,6 +125,51 @@ def test_where_the_shape_is_not_known_the_message_says_what_to_do() -> None:
         add_process(SHARED, "old_one")
 
 
+@pytest.mark.parametrize("text", [SHARED, EACH])
+@pytest.mark.parametrize("name, pattern, tag, free", [
+    ("old", "refs/tags/old-one-*", "old-one-v1", "my_old"),
+    ("old_one_more", "refs/tags/old-one-*", "old-one-more-v1", "my_old_one_more"),
+    ("run", "refs/tags/run-examples-*", "run-examples-v1", "my_run"),
+    ("run_examples_2", "refs/tags/run-examples-*", "run-examples-2-v1", "my_run_examples_2")])
+def test_a_name_whose_tags_would_start_two_is_refused(
+    text: str, name: str, pattern: str, tag: str, free: str
+) -> None:
+    with pytest.raises(LabError) as refused:
+        add_process(text, name)
+    assert str(refused.value) == (f"the tag {tag} would start both {name} and what .drone.yml"
+                                  f" starts by {pattern}. Type: lab new {free}")
+    assert free.replace("_", "-") in add_process(text, free)[0]
+
+
+@pytest.mark.parametrize("name", ["ol", "older", "old_one2", "oldone", "one", "runs"])
+def test_a_name_that_only_looks_like_another_is_added(name: str) -> None:
+    assert f"refs/tags/{name.replace('_', '-')}-*" in add_process(SHARED, name)[0]
+
+
+@pytest.mark.parametrize("ref, name, message", [
+    ("[refs/tags/old-one-*, refs/tags/*]", "my_process", None),
+    ("[refs/tags/old-one-*, refs/tags/*-v1]", "my_process", None),
+    ("[refs/tags/old-one-*, refs/heads/my-*]", "my_process", None),
+    ("{include: [refs/tags/old-one-*, refs/tags/svm-*], exclude: [refs/tags/svm-search-*]}",
+     "svm_search", None),
+    ("[refs/tags/old-one-*, refs/tags/my*]", "my_process", "Type: lab new the_my_process"),
+    ("[refs/tags/old-one-*, refs/tags/svm-final]", "svm", "the tag svm-final would .* new my_svm"),
+    ("[refs/tags/old-one-*, 'refs/tags/[mot]*']", "my_process", r"\[mot\]\*. Choose another name"),
+])
+def test_a_pattern_of_any_shape_counts_by_the_tags_that_it_matches(
+    ref: str, name: str, message: str | None
+) -> None:
+    text = SHARED.replace("""
+  - refs/tags/run-examples-*
+  - refs/tags/old-one-*  # mine
+""", f" {ref}\n")
+    if message is None:
+        assert f"lab/processes/{name}/main.py" in add_process(text, name)[0]
+    else:
+        with pytest.raises(LabError, match=message):
+            add_process(text, name)
+
+
 @given(st.integers(0, len(SHARED)), st.integers(0, 30), st.sampled_from(
     ["", "\n", "# ", "- ", "[", "  ", "&a ", "*image", "- refs/tags/old-one-*\n"]))
 def test_a_file_of_any_shape_is_added_to_or_refused(start: int, length: int, new: str) -> None:
@@ -133,6 +178,7 @@ def test_a_file_of_any_shape_is_added_to_or_refused(start: int, length: int, new
         after, _ = add_process(text, "my_process")
     except LabError:
         return
-    before = [each for each in lint(text) if each.level == "error"]
-    assert len([each for each in lint(after) if each.level == "error"]) <= len(before)
+    before, now = ({each.text for each in lint(each) if each.level == "error"}
+                   for each in (text, after))
+    assert now <= before, "what is wrong in the copied step stays wrong, and nothing else is"
     assert "lab/processes/my_process/main.py" in after

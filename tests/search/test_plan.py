@@ -56,10 +56,10 @@ def test_an_ablation_has_a_base_and_a_point_for_each_part():
 
 
 def test_a_range_includes_both_ends_and_is_of_integers_where_both_are():
-    drawn = [each["a"] for each in points({"a": (3, -1)}, "random", trials=50)]
+    drawn = [each["a"] for each in points({"a": (-1, 3)}, "random", trials=50)]
     assert sorted(drawn) == [-1, 0, 1, 2, 3], "every point once, though 50 were asked for"
-    assert plan_of({"a": (3, -1)}, "tpe").distributions["a"] == IntDistribution(-1, 3)
-    assert plan_of({"a": (1, -0.5)}, "tpe").distributions["a"] == FloatDistribution(-0.5, 1)
+    assert plan_of({"a": (-1, 3)}, "tpe").distributions["a"] == IntDistribution(-1, 3)
+    assert plan_of({"a": (-0.5, 1)}, "tpe").distributions["a"] == FloatDistribution(-0.5, 1)
 
 
 def test_random_points_depend_on_the_seed_alone():
@@ -81,7 +81,7 @@ def test_random_points_of_a_small_space_are_all_its_points(space, size):
 
 @pytest.mark.parametrize("trials", [12, 30])
 def test_evolution_asks_for_whole_generations_within_the_bounds(trials):
-    plan = plan_of({"a": (5.0, -5.0), "b": (9, -3), "c": FloatDistribution(1e-3, 10, log=True),
+    plan = plan_of({"a": (-5.0, 5.0), "b": (-3, 9), "c": FloatDistribution(1e-3, 10, log=True),
                     "d": ["x", "y"], "e": FloatDistribution(0, 1, step=0.25)},
                    "evolution", trials=trials)
     asked = []

@@ -193,7 +193,7 @@ def test_an_adaptive_method_approaches_the_optimum(own_store, more):
     def train(x, y):
         return (x - 0.3) ** 2 + abs(y - 2)
 
-    found = searched(train, {"x": (1.0, -1.0), "y": (0, 4)}, direction="minimize", workers=2,
+    found = searched(train, {"x": (-1.0, 1.0), "y": (0, 4)}, direction="minimize", workers=2,
                      seed=1, trials=36, **more)
     assert found.trials["state"].eq("FINISHED").sum() >= 30 and found.best_value < 0.2
     points = found.trials[["x", "y"]]

@@ -6,6 +6,7 @@ import re
 from taglab.engines.drone.decide import all_pipelines
 from taglab.engines.drone.documents import FileError
 from taglab.engines.drone.fields import Fields
+from taglab.engines.drone.globs import matches_any
 from taglab.engines.drone.source import Source, judges_goals, processes_in
 from taglab.errors import LabError
 
@@ -22,6 +23,7 @@ def add_process(text: str, name: str) -> tuple[str, str]:
     for pipeline in all_pipelines(text):
         if tag == pipeline.name or _pattern(name) in pipeline.trigger.ref.include:
             raise LabError(f".drone.yml already has a pipeline for {tag}. Choose another name")
+    _check_tags(text, name)
     for pipeline in Source(text).kubernetes:
         for step, other in reversed(_processes(pipeline)):
             if _pattern(other) in step.when.ref.include:
@@ -39,6 +41,36 @@ def add_process(text: str, name: str) -> tuple[str, str]:
         said += ("\nTo have its goals checked, end its pipeline with a step that runs "
                  "`python -m taglab.goals`.")
     return f"{text.rstrip()}\n---\n{copied.strip()}\n", said
+
+
+def _check_tags(text: str, name: str) -> None:
+    """Raise LabError where one tag would start the process and another pipeline or step.
+
+    So `refs/tags/svm-*` matches the tags of svm, and those of svm_search.
+    """
+    if clash := _clash(text, name):
+        pattern, tag = clash
+        free = [f"Type: lab new {each}" for each in (f"my_{name}", f"the_{name}", f"own_{name}")
+                if not _clash(text, each)]
+        raise LabError(f"the tag {tag} would start both {name} and what .drone.yml starts by"
+                       f" {pattern}. {(free or ['Choose another name'])[0]}")
+
+
+def _clash(text: str, name: str) -> tuple[str, str] | None:
+    """Return a pattern of the file and a tag that both it and the process's own pattern match.
+
+    A pattern that names no process, like `refs/tags/*`, is meant to match these tags, too.
+    """
+    own, tag, any_name = _pattern(name), f"{_tag(name)}-v1", "refs/tags/0-v1"
+    for condition in [each for _, kind, each in Source(text).conditions if kind == "ref"]:
+        for pattern in condition.include:
+            other = pattern.replace("*", "v1")
+            if matches_any([own], other):
+                return pattern, other.removeprefix("refs/tags/")
+            if (condition.match(f"refs/tags/{tag}") and matches_any([pattern], f"refs/tags/{tag}")
+                    and not matches_any([pattern], any_name)):
+                return pattern, tag
+    return None
 
 
 def _processes(pipeline: Fields) -> list[tuple[Fields, str]]:

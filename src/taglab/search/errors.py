@@ -6,7 +6,7 @@ class SearchError(ValueError):
 
 
 class SearchFailed(RuntimeError):
-    """No trial of the search finished; the message holds a traceback where there is one."""
+    """No trial finished and met its constraints; the message says why, with a traceback if any."""
 
 
 def check(condition: object, message: str) -> None:

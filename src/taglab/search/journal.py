@@ -32,6 +32,7 @@ class TrialRecord:
     values: list[float] = field(default_factory=list)  # of the metrics to optimise
     metrics: dict[str, float] = field(default_factory=dict)
     reports: dict[int, float] = field(default_factory=dict)  # by step
+    constraints: dict[str, float] = field(default_factory=dict)  # by name; met at 0 or less
     error: str = ""  # the traceback
     attempts: int = 1
     ended: int = 0  # milliseconds since the epoch
@@ -48,10 +49,16 @@ class TrialRecord:
         """Return the record, with some fields changed, as a line of JSON."""
         return json.dumps(vars(self) | changes)
 
+    @property
+    def can_be_best(self) -> bool:
+        """Whether the trial finished and meets its constraints."""
+        return self.state == FINISHED and all(each <= 0 for each in self.constraints.values())
+
     def end(self, outcome: Outcome) -> None:
         """Take over the outcome of the trial, which has ended now."""
         self.state, self.values = outcome.state, outcome.values
         self.metrics, self.error = outcome.metrics, outcome.error
+        self.constraints = outcome.constraints
         self.ended = int(time.time() * 1000)
 
     def refuse(self, error: Exception) -> None:
@@ -68,7 +75,8 @@ class TrialRecord:
         return optuna.create_trial(
             state=STATES[state], values=self.values if state == FINISHED else None,
             params={name: self.point[name] for name in plan.sampled}, distributions=plan.sampled,
-            intermediate_values=self.reports, user_attrs={"number": self.number, "ended": True})
+            intermediate_values=self.reports, constraints=self.constraints,
+            user_attrs={"number": self.number, "ended": True})
 
 
 class Journal:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from taglab.search.errors import SearchError
 from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import (
-    FAILED, FINISHED, PRUNED, LoadFailed, Outcome, Report, Result, Task, WorkerDied)
+    FAILED, PRUNED, LoadFailed, Outcome, Report, Result, Task, WorkerDied)
 from taglab.search.objective import Choices, name_of
 from taglab.search.plan import Plan
 from taglab.search.queue import HEARTBEAT, POLL, TrialQueue
@@ -44,7 +44,7 @@ class Launcher:
         self._unlogged: deque[TrialRecord] = deque()  # trials that have ended
         self._counts = Counter(record.state for record in journal.ended.values())
         self._best: list[float] = min(
-            (record.values for record in journal.ended.values() if record.state == FINISHED),
+            (record.values for record in journal.ended.values() if record.can_be_best),
             key=plan.losses, default=[])
         terminal = getattr(sys.stdout, "terminal", None)
         self._bar = tqdm(total=plan.trials, initial=len(journal.ended), unit="trial",
@@ -75,13 +75,22 @@ class Launcher:
                 self._receive()
             self._queue.send_heartbeats()
 
+    def end_lost(self) -> None:
+        """End, as failed, the trials that no process runs again, since two that ran them died."""
+        for record in self._queue.lost_twice():
+            if record.number not in self._journal.ended:
+                self._runs.adopt(record)
+                record.end(Outcome(FAILED, error="two processes that ran this trial died"))
+                self._end(record)
+                self._unlogged.append(record)
+
     def losses(self, generation: list[Point]) -> list[float]:
         """Run the new points of a generation; return the loss of each point, less is better."""
         numbers = self._plan.add_points(generation)
         self._queue.fill(len(self._plan.points or []), self._journal.ended)
         self.run()
         ended = [self._journal.ended[number] for number in numbers]
-        return [self._plan.losses(each.values)[0] if each.state == FINISHED else math.inf
+        return [self._plan.losses(each.values)[0] if each.can_be_best else math.inf
                 for each in ended]
 
     def _start_next(self) -> TrialRecord | None:
@@ -146,7 +155,7 @@ class Launcher:
         if not self._queue.shared:
             self._queue.tell(record)
         self._counts[record.state] += 1
-        if record.state == FINISHED:
+        if record.can_be_best:
             self._best = min(self._best or record.values, record.values, key=self._plan.losses)
         self._show(record)
 

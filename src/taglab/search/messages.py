@@ -43,6 +43,7 @@ class Outcome:
     values: list[float] = field(default_factory=list)  # of the metrics to optimise
     metrics: dict[str, float] = field(default_factory=dict)
     error: str = ""  # the traceback
+    constraints: dict[str, float] = field(default_factory=dict)  # by name; met at 0 or less
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,8 @@ class OrderedStudy:
                 if step not in known:
                     self.report(self._told, value, step)
                 trial.report(value, step)
+        for name, limit in ended.constraints.items():
+            trial.set_constraint(name, limit)
         complete = ended.state == TrialState.COMPLETE
         self._study.tell(trial, ended.values if complete else None, ended.state)
         self._told += 1

@@ -1,6 +1,5 @@
 """What a search is going to try: its options, checked, and the points that are known beforehand."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -13,6 +12,7 @@ from taglab.names import refusal
 from taglab.search.errors import check
 from taglab.search.evolution import POPULATION
 from taglab.search.objective import Choices, name_of, params_at, takes_trial
+from taglab.search.sampler import check_sampler
 from taglab.search.space import (
     Distribution, Point, ablation, check_parameters, grid, is_storable, random_points, read_values)
 
@@ -62,7 +62,7 @@ class Plan:
         self.directions = [direction] if isinstance(direction, str) else direction or []
         self.max_concurrent = max_concurrent
         self.sampler, self.pruner = sampler, pruner
-        if not sampler and method in SAMPLERS:
+        if sampler is None and method in SAMPLERS:
             self.sampler = SAMPLERS[method](seed)
         if not pruner and method in PRUNERS:
             self.pruner = PRUNERS[method]()
@@ -85,7 +85,10 @@ class Plan:
         self.trials = len(self.points) if self.points else self.trials
         learns = self.points is None or self.pruner is not None
         self.asynchronous, self.ordered = learns and asynchronous, learns and not asynchronous
-        self._check_order(sampler)
+        self._check_order()
+        if sampler is not None:
+            check_sampler(sampler, self.distributions, self.choices, self.study_directions,
+                          asynchronous)
         self.space = self.choices if method == "list" else space  # by parameter, as it was given
 
     def _check_options(self, sampler: optuna.samplers.BaseSampler | None) -> None:
@@ -115,7 +118,7 @@ class Plan:
               f"trials is {self.trials}; evolution needs a multiple of its population"
               f" {POPULATION}, at least {2 * POPULATION}")
 
-    def _check_order(self, sampler: optuna.samplers.BaseSampler | None) -> None:
+    def _check_order(self) -> None:
         """Refuse what would make the points depend on more than the arguments."""
         if not self.ordered:
             return
@@ -123,16 +126,6 @@ class Plan:
               f" {self.max_concurrent} trials run at once, so that the points depend on the seed"
               f" alone; set search(…, max_concurrent={self.workers}), or"
               f" search(…, asynchronous=True) where they may differ when the search runs again")
-        check(sampler is None or self._is_seeded(sampler), f"the sampler has no"
-              f" seed, so its points differ when the search runs again; set"
-              f" {type(sampler).__name__}(seed=0), or search(…, asynchronous=True)")
-
-    def _is_seeded(self, sampler: optuna.samplers.BaseSampler) -> bool:
-        """Return whether two copies of a sampler choose the same points."""
-        first, second = (optuna.create_study(directions=self.study_directions, sampler=each)
-                         for each in (copy.deepcopy(sampler), copy.deepcopy(sampler)))
-        return all(first.ask(self.sampled).params == second.ask(self.sampled).params
-                   for _ in range(10))
 
     def _check_space(self, space: Any) -> None:
         kind, what = (list, "list of dicts") if self.method == "list" else (

@@ -2,13 +2,15 @@
 
 JOB_COMPLETION_INDEX and JOB_COMPLETIONS say which process this is and how many there are. Points
 that are known beforehand are divided among the processes. Samplers and pruners, which depend on
-other trials, need Optuna's storage, whose address (postgresql+psycopg2://…) is in
-LAB_SEARCH_STORAGE; each process repeats the draws of the others, and so knows all points. Process 0
-has the parent run, waits for all trials and returns the result; the runs of the other processes are
-nested in it, and those processes exit when no trial is left.
+other trials, need Optuna's storage in PostgreSQL, which locks the rows that two processes want:
+SQLite gives both the same trial. Its address (postgresql+psycopg2://…) is in LAB_SEARCH_STORAGE.
+Each process repeats the draws of the others, and so knows all points. Process 0 has the parent run,
+waits for all trials and returns the result; the runs of the other processes are nested in it, and
+those processes exit when no trial is left.
 """
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,6 +52,11 @@ def this_process(plan: Plan, environment: Mapping[str, str] = os.environ) -> Sea
         raise SearchError("the trials of this search depend on each other, so several processes"
                           " need a database: set LAB_SEARCH_STORAGE to the address of one for"
                           " Optuna")
+    scheme, found, _ = storage.partition("://")  # the rest may hold a password
+    if storage and not (found and re.fullmatch(r"postgresql(\+\w+)?", scheme)):
+        raise SearchError(f"LAB_SEARCH_STORAGE is {scheme if found else '…'}://…, but several"
+                          f" processes can only share a PostgreSQL database; set it to"
+                          f" postgresql+psycopg2://USER:PASSWORD@HOST/DATABASE")
     return SearchProcess(int(index), int(count), storage)
 
 

@@ -112,6 +112,14 @@ class TrialQueue:
         return {each.user_attrs["number"]: each for each in ended
                 if not _is_lost(each) or lost[each.user_attrs["number"]] > 1}
 
+    def lost_twice(self) -> list[TrialRecord]:
+        """Return the trials that no process runs again, since two that ran them died."""
+        ended, points = self._ended(), self._plan.points
+        lost = sorted((number, trial) for number, trial in ended.items() if _is_lost(trial))
+        return [TrialRecord(number, points[number] if points is not None else
+                            self._order.params(number, ended) if self._order else trial.params,
+                            attempts=2) for number, trial in lost]
+
     def _lost(self) -> Counter[int]:
         """Return how often each trial was lost with its process."""
         failed = self._study.get_trials(False, (TrialState.FAIL,)) if self.shared else []
@@ -141,6 +149,8 @@ class TrialQueue:
             if trial := self._trials.pop(record.number, None):
                 if record.state == FAILED:  # and is not lost, as Optuna says by the same state
                     trial.set_user_attr("ended", True)
+                for name, value in record.constraints.items():
+                    trial.set_constraint(name, value)
                 values = record.values if record.state == FINISHED else None
                 self._study.tell(trial, values, STATES[record.state])
 

@@ -27,7 +27,8 @@ class SearchResult:
     best_run_id: the nested run.
     run_id: the parent run.
     trials: a row for each trial, with number, state, value (with several metrics, a column for
-        each) and the parameters.
+        each), feasible (whether it meets its constraints, where a trial has any) and the
+        parameters.
     """
 
     best_params: Any
@@ -40,7 +41,7 @@ class SearchResult:
 def log_result(plan: Plan, records: list[TrialRecord], run_id: str) -> SearchResult | None:
     """Log the options and the result of a search to the active run, `run_id`; return the result.
 
-    Returns None when no trial finished.
+    Returns None when no trial finished and met its constraints.
     """
     best = best_trials(plan, records)
     single = best[0] if best and len(plan.directions) == 1 else None
@@ -67,7 +68,7 @@ def log_result(plan: Plan, records: list[TrialRecord], run_id: str) -> SearchRes
 def best_trials(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
     """Return the best trial, the first of equals; with several metrics, the Pareto front.
 
-    Empty when no trial finished.
+    Only trials that meet their constraints; empty when none of them finished.
     """
     study = optuna.create_study(directions=plan.study_directions)
     kept = [record for record in records if not record.refused]
@@ -92,16 +93,31 @@ def log_options(plan: Plan, best: TrialRecord | None, run_id: str) -> None:
 def table(plan: Plan, records: list[TrialRecord]) -> pd.DataFrame:
     """Return a row for each trial: number, state, metrics and parameters."""
     names = plan.metrics if len(plan.metrics) > 1 else ["value"]
+    shown = ["feasible"] if any(each.constraints for each in records) else []
     rows = [{"number": each.number, "state": each.state, **dict(zip(names, each.values)),
-             **plan.params(each.point)} for each in records]
-    return pd.DataFrame(rows, columns=["number", "state", *names, *plan.space])
+             "feasible": each.can_be_best, **plan.params(each.point)} for each in records]
+    return pd.DataFrame(rows, columns=["number", "state", *names, *shown, *plan.space])
+
+
+def why_none(records: list[TrialRecord]) -> str:
+    """Return why none of the trials is the best one."""
+    def excess(record: TrialRecord) -> float:
+        return sum(each for each in record.constraints.values() if each > 0)
+
+    if finished := [each for each in records if each.state == FINISHED]:
+        nearest = min(finished, key=excess)
+        values = ", ".join(f"{name}={value:g}" for name, value in nearest.constraints.items())
+        return (f"no trial met its constraints, which are met at 0 or less; trial"
+                f" {nearest.number} came nearest, with {values}")
+    return (f"no trial finished; trial {records[0].number} ended {records[0].state}:\n"
+            f"{records[0].error}")
 
 
 def draw_figures(
     plan: Plan, records: list[TrialRecord], best: list[TrialRecord], trials: pd.DataFrame
 ) -> dict[str, Figure]:
     """Return the figures of a search, by name."""
-    finished = trials[trials["state"] == FINISHED]
+    finished = trials[[each.can_be_best for each in records]]
     if len(plan.directions) > 1:
         front = [each.number for each in best]
         return {"pareto": figures.plot_pareto(finished.set_index("number"), plan.metrics, front)}

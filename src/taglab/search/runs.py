@@ -104,7 +104,10 @@ class TrialRuns:
         if not names or not metrics.keys() >= set(names):
             return None
         finished = replace(record, run_id=earlier.info.run_id)
-        finished.end(Outcome(FINISHED, [metrics[name] for name in names], metrics))
+        tags = earlier.data.tags
+        constraints = json.loads(tags["constraints"]) if "feasible" in tags else {}
+        finished.end(Outcome(FINISHED, [metrics[name] for name in names], metrics,
+                             constraints=constraints))
         return finished
 
     def _hash(self, record: TrialRecord) -> str:
@@ -127,6 +130,17 @@ class TrialRuns:
             self._experiment, run_name=storable(f"{record.number} {' '.join(words)}"[:100]),
             tags=self._tags | {"trial": str(record.number), "trial_hash": self._hash(record)}
         ).info.run_id
+
+    def adopt(self, record: TrialRecord) -> None:
+        """Take over the last run of a trial whose processes died; start one where there is none."""
+        found = self._find(f"{self._all} and tags.trial = '{record.number}'")
+        if not found:
+            return self.start(record)
+        record.run_id = found[-1].info.run_id
+        for run in found[:-1]:
+            if run.info.status == "RUNNING":
+                self._client.set_tag(run.info.run_id, "reason", "its process died")
+                self._client.set_terminated(run.info.run_id, "KILLED")
 
     def end(self, record: TrialRecord) -> None:
         """Log how a trial ended and end its run; doing so twice changes nothing.
@@ -168,6 +182,9 @@ class TrialRuns:
             line = record.to_json(error=record.error[-2000:])
             tags["record"] = (line if len(line) <= LONGEST_TAG else
                               record.to_json(reports={}, error=""))
+        if record.constraints:
+            tags["constraints"] = json.dumps(record.constraints)
+            tags["feasible"] = str(record.can_be_best).lower()
         if record.attempts > 1:
             tags["attempts"] = str(record.attempts)
         if record.state == PRUNED:

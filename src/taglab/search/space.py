@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import math
 import random
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
@@ -18,22 +19,30 @@ from taglab.search.objective import name_of, takes_trial
 Point = dict[str, Any]  # as Optuna stores it; see `Choices` in taglab.search.objective
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 LONGEST_NAME = LONGEST - len("search.space.")  # of a parameter, which the parent run logs, too
-RESERVED = ("trial", "number", "state", "value")  # an argument, and columns of the trials table
+RESERVED = ("trial", "number", "state", "value", "feasible")  # an argument, and columns of a table
 
 
 def read_values(name: str, values: Any) -> list[Any] | Distribution:
     """Return the list of choices, or the distribution, that the space gives for a parameter.
 
-    Raises SearchError unless `values` is a list with something in it, a pair of numbers or a
-    distribution of Optuna.
+    Raises SearchError unless `values` is a list with something in it, a pair of finite numbers
+    of which the second is not below the first, or a distribution of Optuna with finite ends.
     """
     if isinstance(values, tuple) and len(values) == 2 and all(
             isinstance(end, Real) and not isinstance(end, bool) for end in values):
-        whole = all(isinstance(end, Integral) for end in values)
-        return (IntDistribution if whole else FloatDistribution)(min(values), max(values))
+        low, high = values
+        check(math.isfinite(low) and math.isfinite(high), f"{name} is {values!r:.80}; both ends of"
+              f" a range must be finite")
+        check(low <= high, f"{name} is {values!r:.80}; write the lower end of a range first:"
+              f" ({high!r}, {low!r})")
+        if isinstance(low, Integral) and isinstance(high, Integral):
+            return IntDistribution(int(low), int(high))
+        return FloatDistribution(float(low), float(high))
     if isinstance(values, CategoricalDistribution):
         return list(values.choices)
     if isinstance(values, (FloatDistribution, IntDistribution)):
+        check(all(math.isfinite(each) for each in (values.low, values.high, values.step or 1)),
+              f"{name} is {values!r:.80}; the ends and the step of a range must be finite")
         return values
     if isinstance(values, list) and values:
         return values
@@ -59,7 +68,14 @@ def grid(space: Mapping[str, Any]) -> list[dict[str, Any]]:
 def ablation(space: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return a base with None for every parameter, then one point for each part of its list."""
     base = dict.fromkeys(space)
-    return [base, *(base | {name: part} for name, parts in space.items() for part in parts)]
+    points = [base]
+    for name, given in space.items():
+        parts = read_values(name, given)
+        if not isinstance(parts, list):
+            raise SearchError(f"{name} is a range, and an ablation needs the list of the parts to"
+                              f" leave out")
+        points += [base | {name: part} for part in parts]
+    return points
 
 
 def random_points(

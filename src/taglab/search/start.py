@@ -23,7 +23,7 @@ from taglab.search.plan import MAX_CONCURRENT, Plan
 from taglab.search.processes import (
     SearchProcess, order_note, this_process, wait_for_parent)
 from taglab.search.queue import POLL, TrialQueue
-from taglab.search.result import SearchResult, log_options, log_result
+from taglab.search.result import SearchResult, log_options, log_result, why_none
 from taglab.search.runs import TrialRuns
 from taglab.tracking.content import content_digest
 from taglab.tracking.context import new_run_tags
@@ -47,11 +47,12 @@ def search(
 
     train: takes the parameters as keyword arguments, in another process, and returns a number, or
         a dict of numbers, figures and paths of files, which are logged to the trial's run. A
-        parameter named `trial` gets a `Trial`, with `number`, `folder` (for files) and
-        `report(value, step)`.
-    space: parameters by name. A list is a choice; a pair of numbers is a range with both ends, of
-        integers where both are; otherwise a distribution of Optuna. For the method list: a list
-        of points.
+        parameter named `trial` gets a `Trial`, with `number`, `folder` (for files),
+        `report(value, step)` and `set_constraint(name, value)`: a trial with a value above 0 is
+        never the best one.
+    space: parameters by name. A list is a choice; a pair (low, high) of numbers is a range with
+        both ends, of integers where both are; otherwise a distribution of Optuna. For the method
+        list: a list of points.
     direction: minimize or maximize, with no default; a list for several metrics.
     method: grid (all combinations of the lists, the last key fastest), list (these points),
         ablation (a base with None for each key, and one trial for each part of its list),
@@ -79,7 +80,8 @@ def search(
     which trial ends first, or on a search having been interrupted; unless it is asynchronous.
     Several processes can share a search: see `taglab.search.processes`.
 
-    Raises SearchError for a search that cannot be run, SearchFailed when no trial finished.
+    Raises SearchError for a search that cannot be run, SearchFailed when no trial
+    finished, or none met its constraints.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     points = digest(fingerprint(train), space, method, direction, metric, sampler, pruner)
@@ -146,8 +148,7 @@ class _Search:
         else:  # until then a killed process starts this search again
             keep(self.journal.folder.name, self.journal.end)
         if result is None:
-            raise SearchFailed(f"no trial finished; trial {records[0].number} ended"
-                               f" {records[0].state}:\n{records[0].error}")
+            raise SearchFailed(why_none(records))
         return result
 
     def follow(self) -> None:
@@ -177,6 +178,7 @@ class _Search:
                     launcher.run()
                 while several and not index and not runs.all_ended():
                     time.sleep(2 * POLL)
+                    launcher.end_lost()
                     launcher.run()  # runs the trials of processes that died
         except BaseException:
             runs.reconcile()

@@ -9,6 +9,7 @@ import copy
 import ctypes
 import faulthandler
 import io
+import math
 import os
 import random
 import sys
@@ -37,6 +38,7 @@ class Trial:
     number: int
     folder: Path  # files in it become artifacts of the trial's run
     connection: Connection = field(repr=False)
+    constraints: dict[str, float] = field(default_factory=dict)  # as they were set
 
     def report(self, value: float, step: int) -> None:
         """Report an intermediate value of the metric; raises Pruned where the trial is to stop.
@@ -47,6 +49,16 @@ class Trial:
         self.connection.send(Report(float(value), int(step)))
         if self.connection.recv():
             raise Pruned(float(value))
+
+    def set_constraint(self, name: str, value: float) -> None:
+        """Set a constraint, which is met where its value is 0 or less; the last value counts.
+
+        A trial that does not meet all its constraints is never the best one, and samplers avoid
+        its like. Set the same names in each trial. Raises ValueError for NaN.
+        """
+        if math.isnan(number := float(value)):
+            raise ValueError(f"the constraint {name!r} is {value}; it must be a number")
+        self.constraints[name] = number
 
 
 def run_trials(
@@ -74,18 +86,20 @@ def run_trial(
         sys.stdout.reconfigure(line_buffering=True)
     os.environ.update(task.environment)
     seed_imported_libraries(task.seed)
+    trial = Trial(task.number, task.folder, connection)
     try:
         # A copy, so that a trial that changes a value does not change it for the next one.
         params = copy.deepcopy(params_at(task.point, choices))
         if takes_trial(train):
-            params["trial"] = Trial(task.number, task.folder, connection)
+            params["trial"] = trial
         try:
             metrics = read_result(train(**params), task.metrics, task.folder, name_of(train))
         finally:
             _end_active_runs()
-        return Outcome(FINISHED, [metrics[name] for name in task.metrics or metrics], metrics)
+        return Outcome(FINISHED, [metrics[name] for name in task.metrics or metrics], metrics,
+                       constraints=trial.constraints)
     except Pruned as pruned:
-        return Outcome(PRUNED, list(pruned.args))
+        return Outcome(PRUNED, list(pruned.args), constraints=trial.constraints)
     except BaseException:
         return Outcome(FAILED, error=storable(traceback.format_exc()))
     finally:

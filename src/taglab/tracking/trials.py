@@ -52,10 +52,14 @@ def rank(parent: Run | None, nested: list[Run]) -> Ranking:
 def _losses(
     run: Run, metrics: Sequence[str], directions: Sequence[str]
 ) -> tuple[float, ...] | None:
-    """Return the metrics of a finished trial, less being better; None for any other run."""
+    """Return the metrics of a finished trial, less being better; None for any other run.
+
+    None, too, for a trial that does not meet its constraints.
+    """
     values = [run.data.metrics.get(name, math.nan) for name in metrics]
-    if run.info.status != FINISHED or "trial" not in run.data.tags or not values or any(
-            map(math.isnan, values)):
+    tags = run.data.tags
+    if run.info.status != FINISHED or "trial" not in tags or tags.get("feasible") == "false" or (
+            not values or any(map(math.isnan, values))):
         return None
     return tuple(-value if direction == "maximize" else value
                  for value, direction in zip(values, directions))

@@ -1,5 +1,6 @@
 """The MLflow runs of the trials, nested in the run of the search."""
 
+import json
 import shutil
 from dataclasses import replace
 

@@ -306,3 +306,11 @@ def test_lint_and_every_push_name_the_line_and_the_fix(lab: Lab) -> None:
     lab.pipeline(RUNS, "# first\n---\n" + PIPELINE)
     refused = lab.lab("lint")
     assert refused.returncode == 1 and ": error: " in refused.stdout
+
+
+def test_lint_says_which_file_is_no_text(lab: Lab) -> None:
+    lab.pipeline(RUNS)
+    (lab.path / "requirements.txt").write_bytes(b"caf\xe9\n")
+    failed = lab.lab("lint")
+    assert failed.returncode == 1 and "Traceback" not in failed.stdout
+    assert "requirements.txt is not UTF-8 text: byte 3 cannot be read" in failed.stdout

@@ -273,14 +273,18 @@ def test_a_build_that_hangs_is_named(sound: Lab) -> None:
              and Builds(sound.path).holder(1))
     holder = Builds(sound.path).holder(1)
     assert holder and found(sound, "builds")[0].text == "1, of which 1 run or wait"
-    os.kill(holder, signal.SIGSTOP)
-    wait_for(lambda: "builds" in wrong(sound), 5)
-    assert wrong(sound)["builds"] == ("the runner of build 1 is stopped", f"kill -CONT {holder}")
-    os.kill(holder, signal.SIGCONT)
-    sound.write("runtimes/machine.toml", "[limits]\ntimeout_minutes = -10\n")
-    assert wrong(sound)["builds"][1] == "lab cancel 1"
-    sound.write(".lab/state.go", "")
-    push.wait()
+    try:
+        os.kill(holder, signal.SIGSTOP)
+        wait_for(lambda: "builds" in wrong(sound), 5)
+        assert wrong(sound)["builds"] == (
+            "the runner of build 1 is stopped", f"kill -CONT {holder}")
+        os.kill(holder, signal.SIGCONT)
+        sound.write("runtimes/machine.toml", "[limits]\ntimeout_minutes = -10\n")
+        assert wrong(sound)["builds"][1] == "lab cancel 1"
+    finally:
+        os.kill(holder, signal.SIGCONT)
+        sound.write(".lab/state.go", "")
+        push.wait()
     builds, build = Builds(sound.path), sound.build(1)
     assert build.status == "success" and "builds" not in wrong(sound)
     builds.save(replace(build, status="running"))  # as a runner leaves it that was killed

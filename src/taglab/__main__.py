@@ -30,7 +30,15 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
     if sys.argv[1:] in (["--help"], ["-h"]):  # before anything is installed
         print(help_text())
         return 0
-    from taglab.runner.environment import ensure_environment
+    from taglab.runner.environment import ensure_environment, environment_path
+    if sys.argv[1:] in (["doctor"], ["doctor", "--json"]):  # it works where nothing else does
+        from taglab.cli.checks import report
+        try:
+            environment = environment_path(Path(PACKAGE, "runner"))
+            sys.path[1:1] = map(str, environment.glob("lib/python*/site-packages"))
+        except LabError:
+            pass  # no home folder; the report says so
+        return report(lab, "--json" in sys.argv)
     from taglab.runner.remote import renew_remote
     from taglab.runner.state import check_state
 

@@ -89,21 +89,26 @@ class Lab:
         return {step.name: step.status for step in self.build(number).pipelines[0].steps}
 
 
+def new_lab(folder: Path) -> Lab:
+    """Make a lab: a git repository with one commit and the local remote."""
+    from taglab.runner.remote import make_remote
+    lab = Lab(folder)
+    (lab.path / "vendor").mkdir(parents=True)
+    for name in ("taglab", "taglab/sitecustomize.py"):
+        (lab.path / "vendor" / Path(name).name).symlink_to(SOURCE / name)
+    lab.write(".gitignore", ".lab/\n.venv/\nvendor/\n__pycache__/\n")
+    lab.git("init", "-q", "-b", "main")
+    lab.git("add", "-A")
+    lab.git("commit", "-q", "-m", "First")
+    make_remote(lab.path)
+    return lab
+
+
 @pytest.fixture
 def make_lab(tmp_path: Path) -> Callable[[str], Lab]:
-    """Return a function that makes a lab: a git repository with one commit and the local remote."""
+    """Return a function that makes a lab; see `new_lab`."""
     def make(name: str = "my-lab") -> Lab:
-        from taglab.runner.remote import make_remote
-        lab = Lab(tmp_path / name)
-        (lab.path / "vendor").mkdir(parents=True)
-        for name in ("taglab", "taglab/sitecustomize.py"):
-            (lab.path / "vendor" / Path(name).name).symlink_to(SOURCE / name)
-        lab.write(".gitignore", ".lab/\n.venv/\nvendor/\n__pycache__/\n")
-        lab.git("init", "-q", "-b", "main")
-        lab.git("add", "-A")
-        lab.git("commit", "-q", "-m", "First")
-        make_remote(lab.path)
-        return lab
+        return new_lab(tmp_path / name)
     return make
 
 

@@ -38,6 +38,8 @@ GROUPS = {
         "add": Command("project", "add", "lab add seaborn"),
         "lint": Command("project", "lint", "lab lint"),
         "envs": Command("project", "envs", "lab envs --prune --days 7"),
+        "doctor": Command("doctor", "doctor", "lab doctor"),
+        "clean": Command("clean", "clean", "lab clean --keep 20 --yes"),
         "migrate": Command("migrate", "migrate", "lab migrate"),
     },
     "Share": {
@@ -56,6 +58,7 @@ SYNONYMS = {
     "results": "runs", "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new",
     "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
     "docker": "image", "sync": "replay",
+    "diagnose": "doctor", "prune": "clean", "gc": "clean",
 }
 
 

@@ -80,24 +80,29 @@ def read_needs(lab: Path) -> Needs:
     """Return what the lab's `.drone.yml` and its processes' config.toml need."""
     text = (lab / ".drone.yml").read_text(encoding="utf-8")
     source = Source(text)
-    environments = [each.environment for each in (*source.kubernetes, *source.steps)]
-    addresses = {str(environment[name]).rstrip("/") + path: None for environment in environments
-                 for name, path in _ADDRESSES.items()
-                 if str(environment.get(name)).startswith("http")}
     secrets = {secret.name for step in source.steps for _, secret in secrets_of(step)}
     clustered = [file.parent.name for file in sorted(lab.glob("lab/processes/*/config.toml"))
                  if "cluster" in tomllib.loads(file.read_text(encoding="utf-8"))]
     trusted = any("untrusted" in finding.text for finding in lint(text))
-    return Needs(list(addresses), sorted(secrets - source.given_secrets), trusted, clustered)
+    return Needs(server_addresses(source), sorted(secrets - source.given_secrets), trusted,
+                 clustered)
 
 
-def probe(address: str) -> str:
+def server_addresses(source: Source) -> list[str]:
+    """Return the URLs to request of the servers that a `.drone.yml` names."""
+    environments = [each.environment for each in (*source.kubernetes, *source.steps)]
+    return list({str(environment[name]).rstrip("/") + path: None for environment in environments
+                 for name, path in _ADDRESSES.items()
+                 if str(environment.get(name)).startswith("http")})
+
+
+def probe(address: str, timeout: float = TIMEOUT) -> str:
     """Request an HTTP address and describe the answer; any status below 500 is good."""
     import urllib.error  # not at the top: every push would pay for this slow import
     import urllib.request
 
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT) as reply:
+        with urllib.request.urlopen(address, timeout=timeout) as reply:
             status = reply.status
     except urllib.error.HTTPError as error:
         status = error.code

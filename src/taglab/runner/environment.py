@@ -155,7 +155,7 @@ def cached_environments() -> list[Environment]:
     folder = environments_folder()
     found = [path for path in folder.iterdir() if (path / "ready").exists()] \
         if folder.exists() else []
-    return sorted((Environment(path.name, _size(path), (path / "ready").stat().st_mtime)
+    return sorted((Environment(path.name, folder_size(path), (path / "ready").stat().st_mtime)
                    for path in found), key=lambda each: each.used, reverse=True)
 
 
@@ -163,15 +163,21 @@ def prune_environments(days: float, now: float) -> list[Environment]:
     """Remove the environments that have not been used for `days` days, and return them."""
     old = [each for each in cached_environments() if now - each.used > days * _DAY]
     for each in old:
-        path = environments_folder() / each.name
-        with path.with_name(f"{each.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # no process may be making it
-            (path / "ready").unlink(missing_ok=True)
-            shutil.rmtree(path, ignore_errors=True)
+        remove_environment(each.name)
     return old
 
 
-def _size(folder: Path) -> int:
+def remove_environment(name: str) -> None:
+    """Remove an environment, also a half-made one; waits for a process that is making it."""
+    path = environments_folder() / name
+    with path.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (path / "ready").unlink(missing_ok=True)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def folder_size(folder: Path) -> int:
+    """Return the size of all files below a folder, in bytes."""
     return sum(entry.lstat().st_size
                for parent, _, files in os.walk(folder)
                for entry in map(Path(parent).joinpath, files))

@@ -16,14 +16,20 @@ def end_lost_runs(lab: Path) -> str:
     The runs of builds, and those of processes that were started by hand. Where there are none, as
     a rule, this only looks into a folder.
     """
-    states = ["", os.environ.get("LAB_STATE"), _state_of_builds(lab)]
     said = []
-    for state in {each: None for each in states if each is not None and "://" not in each}:
-        folder = state_folder({"LAB_ROOT": str(lab), "LAB_STATE": state}).absolute()
+    for folder in state_folders(lab):
         # The interpreter of such a process has MLflow; to find another may take minutes.
         if marker := next(lost_runs(folder), None):
             said.append(_ask(lab, folder, marker.python))
     return "\n".join(filter(None, said))
+
+
+def state_folders(lab: Path) -> list[Path]:
+    """Return the state folders of this lab: its own, this shell's and that of its builds."""
+    states = ["", os.environ.get("LAB_STATE"), _state_of_builds(lab)]
+    folders = [state_folder({"LAB_ROOT": str(lab), "LAB_STATE": state}).absolute()
+               for state in states if state is not None and "://" not in state]
+    return list(dict.fromkeys(folders))
 
 
 def _state_of_builds(lab: Path) -> str | None:

@@ -7,7 +7,7 @@ from taglab.runner.git import GitError, git
 from taglab.runner.state import VERSION, mark_state, state_version
 
 REPOSITORY = Path(".lab", "origin.git")
-_HOOK = """\
+HOOK = """\
 #!/bin/sh
 # Runs the pipelines of .drone.yml for what was pushed. git starts this in .lab/origin.git.
 for library in vendor/taglab runtimes/local; do  # the second one: a commit from before 0.2
@@ -37,7 +37,7 @@ def make_remote(lab: Path) -> str:
     git("--git-dir", str(bare), "config", "core.hooksPath", "hooks", cwd=lab)
     hook = bare / "hooks" / "post-receive"
     hook.parent.mkdir(exist_ok=True)
-    hook.write_text(_HOOK, encoding="utf-8")
+    hook.write_text(HOOK, encoding="utf-8")
     hook.chmod(0o755)
     mark_state(lab)
     return _add_remote(lab)

@@ -2,18 +2,17 @@
 
 MLflow refuses any other schema with a traceback, and has no public function that compares the two.
 This module reads what MLflow does not document, checked with MLflow 3.17.2: the table
-`alembic_version`, and the revisions in the files of `mlflow/store/db_migrations/versions`.
+`alembic_version`, and the revisions in the files of `mlflow/store/db_migrations/versions`. It does
+not import MLflow, which takes seconds: `lab doctor` runs it, with a file and its URI.
 """
 
 import contextlib
 import re
 import shlex
 import sqlite3
+import sys
+from importlib import metadata, util
 from pathlib import Path
-
-from taglab.tracking.quick_mlflow import mlflow
-
-MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
 
 
 class WrongSchema(SystemExit):
@@ -28,12 +27,13 @@ def check_schema(database: Path, uri: str) -> None:
     found, known = _schema_revision(database), known_revisions()
     if found is None or not known or found == newest(known):
         return
+    installed = metadata.version("mlflow")
     if found in known:
         raise WrongSchema(
-            f"error: an MLflow older than the installed {mlflow.__version__} last upgraded "
+            f"error: an MLflow older than the installed {installed} last upgraded "
             f"{database}; copy the file, then type: mlflow db upgrade {shlex.quote(uri)}")
     raise WrongSchema(
-        f"error: an MLflow newer than the installed {mlflow.__version__} last upgraded {database}; "
+        f"error: an MLflow newer than the installed {installed} last upgraded {database}; "
         "run this commit with a store of its own, like this: "
         "MLFLOW_TRACKING_URI=sqlite:///old.db python …")
 
@@ -41,7 +41,11 @@ def check_schema(database: Path, uri: str) -> None:
 def known_revisions() -> dict[str, str | None]:
     """Return each schema revision that the installed MLflow knows, with the one it follows."""
     found: dict[str, str | None] = {}
-    for file in MIGRATIONS.glob("*.py"):
+    package = util.find_spec("mlflow")
+    if package is None or package.origin is None:
+        return found
+    migrations = Path(package.origin).parent / "store" / "db_migrations" / "versions"
+    for file in migrations.glob("*.py"):
         text = file.read_text(encoding="utf-8")
         if revision := re.search(r'^revision = "(\w+)"', text, re.MULTILINE):
             previous = re.search(r'^down_revision = "(\w+)"', text, re.MULTILINE)
@@ -64,3 +68,7 @@ def _schema_revision(database: Path) -> str | None:
     except sqlite3.DatabaseError:
         return None
     return row and str(row[0])
+
+
+if __name__ == "__main__":
+    check_schema(Path(sys.argv[1]), sys.argv[2])

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
 
+import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
 from taglab.disk import has_no_space, is_full
 from taglab.tracking.schema import check_schema
 

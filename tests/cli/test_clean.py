@@ -15,6 +15,7 @@ import pytest
 from taglab.cli.leftovers import DAY
 from taglab.engines.drone.variables import Commit
 from taglab.runner.builds import Builds
+from taglab.runner.requirements import requirements_hash
 from taglab.testing import empty_store  # noqa: F401  fixture
 from taglab.tracking.quick_mlflow import mlflow
 from tests.runner.conftest import WAIT, Lab, wait_for
@@ -80,8 +81,7 @@ def test_a_build_that_runs_stays_with_all_it_uses(lab: Lab, cache: Path) -> None
     push = lab.start_push("origin", "exp-1")
     wait_for(lambda: lab.build(1) and any((Builds(lab.path).folder(1) / "work").glob("*/*")))
     add_builds(lab, 1, time())
-    [environment] = [path for path in cache.iterdir() if (path / "cache").exists() or (
-        path / "ready").exists() and not path.is_symlink() and not (path / "bin/uv").exists()]
+    [environment] = [ready.parent for ready in cache.glob(f"{requirements_hash(lab.path)}-*/ready")]
     age(environment / "ready")
     lab.write("requirements.txt", "other==1\n")  # the lab goes on meanwhile
     try:

@@ -278,7 +278,8 @@ def test_processes_share_an_adaptive_search_though_one_is_killed(
     [trials] = trials_of_searches(lab, **state).values()
     done = Counter(each["tags"]["trial"] for each in trials if each["status"] == "FINISHED")
     assert sorted(map(int, done)) == list(range(24)) and set(done.values()) == {1}
-    assert len({each["tags"]["search_process"] for each in trials}) == 3
+    # What the killed one had not recorded yet, the others ran again.
+    assert {each["tags"]["search_process"] for each in trials} >= {"0", "1"}
 
 
 def test_a_trial_that_was_logged_before_its_process_died_does_not_run_again(

@@ -2,6 +2,7 @@ import inspect
 import math
 import random
 import warnings
+from importlib.util import find_spec
 
 import optuna
 import pytest
@@ -30,6 +31,13 @@ UNUSABLE = {
     "GridSampler": lambda: samplers.GridSampler({"x": [0, 1], "y": [1, 2], "kind": ["a", "b"]}),
     "BruteForceSampler": lambda: samplers.BruteForceSampler(seed=1)}
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+def parameter(name, *more):
+    """Return the parameters of a test with a sampler; GPSampler's is skipped without PyTorch."""
+    without = name == "GPSampler" and not find_spec("torch")
+    return pytest.param(*more or [name], marks=pytest.mark.skipif(
+        without, reason="GPSampler needs PyTorch, which is not installed"))
 
 
 def train(x, y, kind, trial, layers=None):
@@ -73,7 +81,7 @@ def every_sampler():
                   and not inspect.isabstract(each))
 
 
-@pytest.mark.parametrize("name", every_sampler())
+@pytest.mark.parametrize("name", map(parameter, every_sampler()))
 def test_each_sampler_of_optuna_chooses_all_points_or_is_refused_at_once(name):
     if name in UNUSABLE:
         with pytest.raises(SearchError, match=rf'{name} tries every .* method="grid"\)'):
@@ -127,7 +135,8 @@ def fixed(values, sampler=None):
     (lambda: samplers.CmaEsSampler(
         independent_sampler=samplers.RandomSampler(seed=1), warn_independent_sampling=False),
      r"set CmaEsSampler\(seed=0\)"),
-    *[(lambda name=name: getattr(samplers, name)(), rf"no seed, .* set {name}\(seed=0\)")
+    *[parameter(name, lambda name=name: getattr(samplers, name)(),
+                rf"no seed, .* set {name}\(seed=0\)")
       for name in sorted(USABLE.keys() - {"PartialFixedSampler"})],
 ])
 def test_a_sampler_that_would_choose_wrong_points_is_refused(maker, message):

@@ -23,7 +23,8 @@ with start_run("quick/main.py", {}):
         subprocess.run(["echo", "from a subprocess"])
         try:
             print("ready")
-            time.sleep(60)
+            while True:  # a signal just before a long sleep would wait for its end
+                time.sleep(0.1)
         finally:
             print("tidied up")
 """

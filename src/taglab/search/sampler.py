@@ -47,13 +47,13 @@ def _check_part(
     """Refuse what would fail, or give wrong points, once the search runs."""
     check(not isinstance(part, (GridSampler, BruteForceSampler)), f"{name} tries every point, for"
           f' which a search needs no sampler; leave it out and set search(…, method="grid")')
-    check(not isinstance(part, GPSampler) or find_spec("torch"), f"{name} needs PyTorch, which is"
-          f" not installed; add torch to requirements.txt")
     check(not isinstance(part, QMCSampler) or not asynchronous, f"{name} learns from no trial, and"
           f" would begin its sequence again when the search resumes; leave out asynchronous")
     check(getattr(part, "_constraints_func", None) is None, f"{name} has a constraints_func, which"
           f" Optuna has given up and a search does not call; leave it out, and call"
           f' trial.set_constraint("name", value) in the training function')
+    check(not isinstance(part, GPSampler) or find_spec("torch"), f"{name} needs PyTorch, which is"
+          f" not installed; add torch to requirements.txt")
     if isinstance(part, PartialFixedSampler):
         for fixed, value in part._fixed_params.items():
             check(fixed in distributions and fixed not in indexed, f"{name} fixes {fixed!r}, "

@@ -16,7 +16,7 @@ import click
 from taglab.cli.output import FAILED, as_json_option, show
 from taglab.engines.drone.outcome import FINAL, SUCCESS
 from taglab.errors import LabError
-from taglab.runner.builds import Build, Builds
+from taglab.runner.builds import INTERRUPTED, Build, Builds
 from taglab.runner.interrupted import end_interrupted
 from taglab.runner.lost_runs import end_lost_runs
 from taglab.runner.tables import build_table, status_table
@@ -110,14 +110,15 @@ def cancel(lab: Path, number: int) -> None:
 
 
 def _all_builds(lab: Path) -> list[Build]:
-    end_interrupted(lab)
-    return Builds(lab).all()
+    builds = Builds(lab).all()
+    end_interrupted(lab, [each.number for each in builds if each.error == INTERRUPTED])
+    return builds
 
 
 def _find_build(lab: Path, number: int) -> Build:
     """Return a build. Raises LabError when there is none with this number."""
     builds = Builds(lab)
-    end_interrupted(lab)
+    end_interrupted(lab, [number])
     build = builds.load(number)
     if build is None:
         newest = max(builds.numbers(), default=0)

@@ -82,7 +82,7 @@ class Builds:
         """Return the numbers of all builds, oldest first."""
         if not self.root.exists():
             return []
-        return sorted(int(path.name) for path in self.root.iterdir() if path.name.isdecimal())
+        return sorted(int(name) for name in os.listdir(self.root) if name.isdecimal())
 
     def create(self, commit: Commit, pipelines: list[str], now: float, *, status: str = PENDING,
                error: str = "", parent: int = 0) -> tuple[Build, TextIO]:
@@ -133,15 +133,13 @@ class Builds:
 
     def recorded(self, number: int) -> Build | None:
         """Return a build as it is recorded; if the record is damaged, one that ended in error."""
-        folder = self.folder(number)
-        if not folder.is_dir():
-            return None
         try:
-            return _read(folder)
+            return _read(f"{self.root}/{number}/build.json")
         except (OSError, ValueError, TypeError, KeyError):
-            return Build(number, Commit("tag", "?", "", "", "", "", "", ""),
-                         folder.stat().st_mtime, ERROR,
-                         f"its record is damaged. For its output, type: lab logs {number}")
+            folder = self.folder(number)
+            return None if not folder.is_dir() else Build(
+                number, Commit("tag", "?", "", "", "", "", "", ""), folder.stat().st_mtime, ERROR,
+                f"its record is damaged. For its output, type: lab logs {number}")
 
     def all(self) -> list[Build]:
         """Return all builds, oldest first."""
@@ -234,8 +232,9 @@ def _write(folder: Path, build: Build) -> None:
     _sync(folder)
 
 
-def _read(folder: Path) -> Build:
-    data = json.loads((folder / "build.json").read_text(encoding="utf-8"))
+def _read(record: str) -> Build:
+    with open(record, "rb") as file:
+        data = json.loads(file.read())
     data["commit"] = Commit(**data["commit"])
     data["pipelines"] = tuple(
         PipelineRecord(**{**each, "steps": tuple(StepState(**step) for step in each["steps"])})

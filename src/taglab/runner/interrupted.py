@@ -1,6 +1,7 @@
 """Cleans up after a runner that died: its processes, its files, its MLflow runs, its record."""
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from taglab.engines.drone.outcome import FINAL
@@ -12,10 +13,10 @@ from taglab.runner.library import ask_library
 from taglab.runner.settings import machine_variables, read_settings
 
 
-def end_interrupted(lab: Path) -> None:
-    """Mark each build as `error: interrupted` whose runner has died."""
+def end_interrupted(lab: Path, numbers: Iterable[int] | None = None) -> None:
+    """Mark each build as `error: interrupted` whose runner has died: those of `numbers`, or all."""
     builds = Builds(lab)
-    for number in builds.numbers():
+    for number in builds.numbers() if numbers is None else numbers:
         build = builds.recorded(number)
         if build and build.status not in FINAL and not builds.is_held(number):
             try:

@@ -276,7 +276,7 @@ def _follow(lab: Path, number: int) -> Build:
             if build is None:
                 raise LabError(f"the folder of build {number} is gone")
             if build.error == INTERRUPTED:
-                end_interrupted(lab)
+                end_interrupted(lab, [number])
             while chunk := log.read(65536):
                 sys.stdout.buffer.write(chunk)
             sys.stdout.flush()

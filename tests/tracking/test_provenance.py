@@ -1,3 +1,4 @@
+import importlib.metadata
 import os
 import subprocess
 from pathlib import Path
@@ -173,4 +174,6 @@ def test_the_configuration_hash_depends_on_the_values_alone():
 
 def test_versions_and_requirements_are_the_installed_ones():
     assert pinned("numpy", "pytest")[1] == f"pytest=={pytest.__version__}"
-    assert set(pinned("numpy", "pytest")) <= set(versions().splitlines())
+    listed = {f"{each.name}=={each.version}" for each in importlib.metadata.distributions()}
+    assert versions().splitlines() == sorted(listed, key=str.lower)
+    assert set(pinned("numpy", "pytest")) <= listed

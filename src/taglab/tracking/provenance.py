@@ -20,6 +20,8 @@ from taglab.cluster.manifest import JOB_NAME
 from taglab.git import run_git
 from taglab.hashes import edited_files
 
+_NAME, _VERSION = (re.compile(rf"^{field}: *(\S+)", re.MULTILINE) for field in ("Name", "Version"))
+
 
 def run_tags(
     lab: Path, process: str, config: Mapping[str, Any], environment: Mapping[str, str] = os.environ
@@ -93,8 +95,11 @@ def git_tags(folder: Path) -> dict[str, str]:
 
 def versions() -> str:
     """Return the installed distributions, one `name==version` a line."""
-    metadata = (each.metadata for each in importlib.metadata.distributions())
-    found = {f"{each['Name']}=={each['Version']}" for each in metadata}
+    # The metadata as text: to parse all of it takes as long as the rest of a run.
+    metadata = (each.read_text("METADATA") or each.read_text("PKG-INFO") or ""
+                for each in importlib.metadata.distributions())
+    found = {f"{name[1]}=={version[1]}" for each in metadata
+             if (name := _NAME.search(each)) and (version := _VERSION.search(each))}
     return "\n".join(sorted(found, key=str.lower)) + "\n"
 
 

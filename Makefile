@@ -41,6 +41,10 @@ check: $(VENV)/ready
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
+# docs/terminal.svg, from what a push prints.
+pictures: $(VENV)/cookiecutter
+	$(MAKE) --no-print-directory demo 2>&1 | $(VENV)/bin/python docs/terminal.py
+
 test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster
 

@@ -9,7 +9,7 @@ AUTHOR := $(shell git config user.email > /dev/null || echo \
 	GIT_AUTHOR_NAME=Demo GIT_AUTHOR_EMAIL=demo@localhost \
 	GIT_COMMITTER_NAME=Demo GIT_COMMITTER_EMAIL=demo@localhost)
 
-.PHONY: demo test check docs test-cluster benchmarks
+.PHONY: demo test coverage check docs pictures test-cluster benchmarks
 
 demo: $(LAB)
 	@cd $(LAB) && test -d .git && tag=run-examples-v$$(($$(git tag --list 'run-examples-v*' | wc -l) + 1)) && \
@@ -23,6 +23,14 @@ $(LAB): | $(VENV)/cookiecutter
 test: check
 	$(VENV)/bin/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations 10 tests
 
+# The lines of the package that no test reaches, in any process. A part: make coverage TESTS=tests/cli
+# Not counted are steps, which run in the environment of their lab.
+TESTS ?= tests
+coverage: $(VENV)/ready
+	$(VENV)/bin/python -m coverage erase
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(VENV)/bin/python -m coverage run -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder $(TESTS); \
+	failed=$$?; $(VENV)/bin/python -m coverage combine --quiet && $(VENV)/bin/python -m coverage report && exit $$failed
+
 # Style, types, and which way imports may point.
 check: $(VENV)/ready
 	$(VENV)/bin/python -m flake8
@@ -33,6 +41,10 @@ check: $(VENV)/ready
 docs: $(VENV)/ready
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs build --strict --quiet
 
+# docs/terminal.svg, from what a push prints.
+pictures: $(VENV)/cookiecutter
+	$(MAKE) --no-print-directory demo 2>&1 | $(VENV)/bin/python docs/terminal.py
+
 test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster
 
@@ -41,6 +53,7 @@ benchmarks: $(VENV)/ready
 
 # What the demo needs.
 $(VENV)/cookiecutter: requirements.txt
+	@test ! -L $(VENV) || { echo "$(VENV) is a link to $$(readlink $(VENV)), which would be emptied. Type: rm $(VENV)"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) --constraint requirements.txt cookiecutter
 	touch $@

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from taglab.ci import read_build
 from taglab.cluster.manifest import JOB_NAME
@@ -107,11 +107,12 @@ def main(main_file: str, words: list[str], text: str) -> None:
     from taglab.tracking.run import log_origin
     from taglab.tracking.summary import FAILED
 
-    folder, config, changed = Path(main_file).resolve().parent, {}, {}
+    lab, process = lab_root(main_file), Path(main_file).resolve().parent.name
+    config: dict[str, Any] = {}
+    changed: dict[str, str] = {}
     with suppress(SystemExit):  # which may be why it failed
         config = load_config(main_file, words)
-        changed = parameter_tags(folder, config, words)
-    lab, process = lab_root(main_file), folder.name
+        changed = parameter_tags(lab, process, config, words)
     tags = {**run_tags(lab, process, config), **changed, "reason": "it ended before it made a run"}
     with set_variable("LAB_ROOT", str(lab)), tagged_runs(tags):
         connect()

@@ -42,19 +42,19 @@ def run_tags(
 
 
 def parameter_tags(
-    folder: Path, config: Mapping[str, Any], words: Sequence[str],
+    lab: Path, process: str, config: Mapping[str, Any], words: Sequence[str],
     environment: Mapping[str, str] = os.environ
 ) -> dict[str, str]:
     """Return the parameters that are not from config.toml, in a tag for each place they are from.
 
-    folder: that of the process. words: those of its command line, which win over the build's tag.
-    What `config` does not hold is left out. Raises TagError.
+    words: those of the process's command line, which win over the build's tag. What `config` does
+    not hold is left out. Raises TagError.
     """
     flat = flatten(config)
     typed = {key for key, equals, text in (word.partition("=") for word in words)
              if equals and key in flat and _is_value(key, text, flat[key])}
-    given = {each.key for each in message_of_build(folder, environment).parameters
-             if each.process == folder.name and each.value == flat.get(each.key)}
+    given = {each.key for each in message_of_build(lab, environment).parameters
+             if each.process == process and each.value == flat.get(each.key)}
     origins = {"parameters_from_tag": given - typed, "parameters_from_command_line": typed}
     return {tag: " ".join(f"{key}={to_toml(value)}" for key, value in flat.items() if key in keys)
             [:LONGEST_TAG] for tag, keys in origins.items() if keys}

@@ -56,7 +56,7 @@ def start_run(
     lab, process = lab_root(main_file), main_file.parent.name
     with set_variable("LAB_ROOT", str(lab)):  # for child processes, too
         tags = run_tags(lab, process, config) | parameter_tags(
-            main_file.parent, config, sys.argv[1:])
+            lab, process, config, sys.argv[1:])
         if os.environ.get("RANK", "0") != "0":
             with _unrecorded(tags) as run:
                 yield run

@@ -107,7 +107,7 @@ def test_the_ending_of_a_name_tells_the_parameters_in_any_order() -> None:
 def git(folder: Path, *words: str, text: str = "") -> str:
     """Run git in a folder."""
     return subprocess.run(["git", "-c", "protocol.file.allow=always", *words], cwd=folder,
-                          check=True, input=text, stdout=subprocess.PIPE,
+                          text=True, check=True, input=text, stdout=subprocess.PIPE,
                           env={**os.environ, **GIT_VARIABLES}).stdout.strip()
 
 

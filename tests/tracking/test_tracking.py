@@ -8,8 +8,9 @@ import mlflow
 import pytest
 
 from taglab.tag_parameters import Parameter, TagMessage, marked, write_message
-from taglab.testing import artifacts, environment, run_python, runs_in
+from taglab.testing import EXPERIMENT, artifacts, environment, run_python, runs_in
 from taglab.tracking import connect, experiment_name, start_run, tracking_uri
+from taglab.tracking.view import runs_page
 from tests.runner.conftest import GIT_VARIABLES
 
 PRINTING = """
@@ -129,6 +130,9 @@ def test_a_launched_run_shows_its_question_and_what_its_tag_changed(
     assert parent.data.tags["mlflow.note.content"] == "Why five?"
     assert "mlflow.note.content" not in nested.data.tags
     assert other.data.tags["mlflow.note.content"] == "set elsewhere"
+    runs_page(client, EXPERIMENT)
+    columns = client.get_experiment_by_name(EXPERIMENT).tags["mlflow.sharedViewState.taglab"]
+    assert "tags.`parameters_from_tag`" in columns
 
 
 def test_in_a_notebook_everything_is_restored_afterwards(own_store, capfd):

@@ -88,7 +88,7 @@ def test_a_sweep_is_a_tag_for_each_value_and_several_are_the_product() -> None:
     (["fold=5"], [], "unknown key 'fold'; did you mean folds?"),
     (["my_search.fold=5"], [], "did you mean my_search.folds?"),
     (["folds=5"], [], "Say whose: my_search.folds=5 or other.folds=5"),
-    (["third.folds=5"], [], "This tag runs: my_search, other"),
+    (["zzz=5"], [], "unknown key 'zzz'. This tag runs: my_search, other"),
     (["epochs=many"], [], "epochs needs a value of type int, got 'many'"),
     (["epochs"], [], "'epochs' is not of the form key=value"),
     (["epochs=1", "other.epochs=2"], [], "other.epochs is given twice"),

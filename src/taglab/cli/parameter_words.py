@@ -103,5 +103,5 @@ def _unknown(configs: Configs, name: str) -> str:
     known = [key for process, config in configs.items()
              for bare in flatten(config) for key in (bare, f"{process}.{bare}")]
     near = get_close_matches(name, known, n=1)
-    return (f"unknown key {name!r}{f'; did you mean {near[0]}?' if near else ''} "
+    return (f"unknown key {name!r}{f'; did you mean {near[0]}?' if near else '.'} "
             f"This tag runs: {', '.join(configs)}")

@@ -1,6 +1,8 @@
 """The parameters of a process: `config.toml` beside its `main.py`, overridden by `key=value` words.
 
     python lab/processes/svm_search/main.py folds=5 'gamma=[0.001, 0.01]' model.depth=3
+
+In a build, the parameters of its tag come between the two: see `taglab.tag_parameters`.
 """
 
 import difflib
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from taglab.names import refusal
+from taglab.tag_parameters import TagError, message_of_build
 
 WRONG_USAGE = 3  # an exit status; not 2, which a cluster takes for a crash of its own
 
@@ -23,7 +26,8 @@ def load_config(main_file: str | Path, overrides: list[str] | None = None) -> di
     """Return the parameters of the process whose folder holds `main_file`.
 
     `overrides` are `key=value` words, by default those of the command line; `--help` lists the
-    keys. A mistake is printed and exits with status 3.
+    keys. They win over the parameters of a build's tag. A mistake is printed and exits with
+    status 3, as does a tag whose parameters are lost.
     """
     path = Path(main_file).resolve().with_name("config.toml")
     overrides = sys.argv[1:] if overrides is None else overrides
@@ -39,8 +43,8 @@ def load_config(main_file: str | Path, overrides: list[str] | None = None) -> di
         print(f"usage: python {main_file} [key=value …]\n{describe(defaults)}")
         raise SystemExit(0)
     try:
-        return override(defaults, overrides)
-    except ConfigError as error:
+        return _replaced(defaults, _tag_values(path.parent, defaults) | _read(defaults, overrides))
+    except (ConfigError, TagError) as error:
         print(f"error: {error}\n{describe(defaults)}", file=sys.stderr)
         sys.exit(WRONG_USAGE)
 
@@ -50,13 +54,7 @@ def override(defaults: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
 
     A value gets the type of its default; a dotted key names a value of a table. Raises ConfigError.
     """
-    changes = {}
-    for word in overrides:
-        key, equals, text = word.partition("=")
-        if not equals:
-            raise ConfigError(f"{word!r} is not of the form key=value")
-        changes[key] = parse_value(key, text, _default(defaults, key))
-    return _replaced(defaults, changes)
+    return _replaced(defaults, _read(defaults, overrides))
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -90,13 +88,46 @@ def parse_value(key: str, text: str, default: Any) -> Any:
         value, *others = tomllib.loads(f"value = {text}").values()
         if others:
             raise ValueError("more than one value")
-        if isinstance(default, list):
-            return _checked_list(value, default)
-        if type(value) is type(default):
-            return value
+        return _checked(value, default)
     except (ValueError, KeyError, OverflowError, RecursionError):
-        pass
-    raise ConfigError(f"{key} needs a value of type {_kind(default)}, got {text!r}")
+        raise ConfigError(f"{key} needs a value of type {_kind(default)}, got {text!r}") from None
+
+
+def _read(defaults: dict[str, Any], words: list[str]) -> dict[str, Any]:
+    """Return the values of `key=value` words by their dotted keys. Raises ConfigError."""
+    changes = {}
+    for word in words:
+        key, equals, text = word.partition("=")
+        if not equals:
+            raise ConfigError(f"{word!r} is not of the form key=value")
+        changes[key] = parse_value(key, text, default_of(defaults, key))
+    return changes
+
+
+def _tag_values(folder: Path, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that the build's tag gives to the process in `folder`, by dotted keys.
+
+    Raises ConfigError and TagError.
+    """
+    values = {}
+    for each in message_of_build(folder).parameters:
+        if each.process == folder.name:
+            default = default_of(defaults, each.key)
+            try:
+                values[each.key] = _checked(each.value, default)
+            except ValueError:
+                raise ConfigError(f"{each.key} needs a value of type {_kind(default)}, got "
+                                  f"{each.text} from the tag") from None
+    return values
+
+
+def _checked(value: Any, default: Any) -> Any:
+    """Return `value` if it has the type of `default`. Raises ValueError."""
+    if isinstance(default, list):
+        return _checked_list(value, default)
+    if type(value) is not type(default):
+        raise ValueError("another type")
+    return value
 
 
 def _checked_list(value: Any, default: list[Any]) -> list[Any]:
@@ -115,7 +146,7 @@ def _checked_list(value: Any, default: list[Any]) -> list[Any]:
     return items
 
 
-def _default(defaults: dict[str, Any], key: str) -> Any:
+def default_of(defaults: dict[str, Any], key: str) -> Any:
     """Return the default of `key`. Raises ConfigError, which suggests the nearest known key."""
     flat = flatten(defaults)
     if key in flat:

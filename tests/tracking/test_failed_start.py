@@ -17,7 +17,7 @@ from tests.runner.conftest import SOURCE, lab, make_lab  # noqa: F401  fixtures
 
 BUILD = {"DRONE_BUILD_NUMBER": "7", "DRONE_TAG": "wine-v1", "DRONE_COMMIT_SHA": "abc"}
 MAIN = "/lab/lab/processes/wine/main.py"
-
+LOST = "wine-v1.p0123abcd"  # a tag whose message is not there
 
 # What each process does, the exit status, and what its run tells of it.
 FAILURES = {
@@ -26,6 +26,9 @@ FAILURES = {
     "exit": ("import sys\nsys.exit('no data')", 1, "SystemExit: no data"),
     "config": ("from taglab.config import load_config\nload_config(__file__)", 3,
                "tomllib.TOMLDecodeError: Invalid value (at line 1"),
+    "lost": (f"import os\nos.environ['DRONE_TAG'] = '{LOST}'\n"
+             "from taglab.config import load_config\nload_config(__file__)", 3,
+             f"the tag {LOST} changes parameters, and this checkout has lost its message"),
 }
 
 
@@ -61,9 +64,11 @@ def test_each_way_to_fail_before_a_run_leaves_a_failed_run(start_main, own_store
         process = run.info.run_name
         assert run.info.status == "FAILED"
         assert run.data.tags | {
-            "process": process, "build": "7", "tag": "wine-v1", "commit": "abc",
+            "process": process, "build": "7", "commit": "abc",
+            "tag": LOST if process == "lost" else "wine-v1",
             "reason": "it ended before it made a run"} == run.data.tags
-        assert run.data.params == ({} if process == "config" else {"alpha": "2"})
+        assert run.data.params == ({} if process in ("config", "lost") else
+                                   {"alpha": "2"})
         log = open(client.download_artifacts(run.info.run_id, "output.log", str(own_store))).read()
         assert FAILURES[process][2] in log and "main.py" in log and "failed_start" not in log
 

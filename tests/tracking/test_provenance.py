@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from taglab.tracking.patch import LARGE, uncommitted_patch
-from taglab.tracking.provenance import config_hash, git_tags, pinned, run_tags, versions
+from taglab.tag_parameters import Parameter, TagMessage, marked, write_message
+from taglab.tracking.patch import LARGE, code_state, uncommitted_patch
+from taglab.tracking.provenance import (
+    config_hash, git_tags, parameter_tags, pinned, run_tags, versions)
 
 
 def git(folder: Path, *words: str) -> str:
@@ -170,6 +172,34 @@ def test_tags_hold_what_the_build_tells(repository):
 def test_the_configuration_hash_depends_on_the_values_alone():
     assert config_hash({"a": 1, "b": {"c": 2.0}}) == config_hash({"b": {"c": 2.0}, "a": 1})
     assert config_hash({"a": 1}) != config_hash({"a": 2})
+
+
+def test_a_run_tells_which_parameters_are_from_its_tag_or_from_the_command_line(repository):
+    given = (Parameter("wine", "folds", "5"), Parameter("wine", "model.rates", "[0.1]"),
+             Parameter("other", "seed", "3"), Parameter("wine", "rate", "0.5"),
+             Parameter("wine", "changed", "1"))
+    tag = marked("wine-v1", given)
+    git(repository, "tag", "-a", "--cleanup=verbatim", "-m",
+        write_message(tag, TagMessage("", given)), tag)
+    build = {"DRONE_TAG": tag, "DRONE_COMMIT_SHA": git(repository, "rev-parse", "HEAD")}
+    config = {"folds": 5, "seed": 0, "model": {"rates": [0.1]}, "rate": 0.7, "changed": 2}
+    words = ["rate=0.7", "seed=9", "nonsense", "folds", "more=1"]
+    assert parameter_tags(repository, "wine", config, words, build) == {
+        "parameters_from_tag": "folds=5 model.rates=[0.1]",
+        "parameters_from_command_line": "rate=0.7"}
+    assert parameter_tags(repository, "wine", config, ["folds=5"], build) == {
+        "parameters_from_tag": "model.rates=[0.1]", "parameters_from_command_line": "folds=5"}
+    assert parameter_tags(repository, "wine", {"x": "a" * 9000}, [f"x={'a' * 9000}"], {})[
+        "parameters_from_command_line"] == "x=\"" + "a" * 4997
+    assert parameter_tags(repository, "wine", config, [], {}) == {}
+
+
+def test_a_search_resumes_under_the_same_parameters_of_a_tag_alone(repository):
+    known = {"commit": "abc", "dirty": "false"}
+    codes = [code_state({**known, "tag": tag}, repository)
+             for tag in ("wine-v1", "wine-v2", "wine-v1.p0123abcd", "wine-v1.p0123abce")]
+    assert codes[0] == codes[1] == code_state(known, repository)
+    assert codes[0] != codes[2] != codes[3] != codes[0]
 
 
 def test_versions_and_requirements_are_the_installed_ones():

@@ -7,8 +7,11 @@ import sys
 import mlflow
 import pytest
 
-from taglab.testing import artifacts, environment, run_python, runs_in
+from taglab.tag_parameters import Parameter, TagMessage, marked, write_message
+from taglab.testing import EXPERIMENT, artifacts, environment, run_python, runs_in
 from taglab.tracking import connect, experiment_name, start_run, tracking_uri
+from taglab.tracking.view import runs_page
+from tests.runner.conftest import GIT_VARIABLES
 
 PRINTING = """
 import ctypes, os, signal, subprocess, sys, time
@@ -98,6 +101,38 @@ def test_every_run_carries_its_origin(own_store, monkeypatch):
         assert len(run.data.tags["config_hash"]) == 12
     assert parent.data.params == {"seed": "5", "model.depth": "2"}
     assert {"output.log", "versions.txt"} <= artifacts(client, parent)
+
+
+def test_a_launched_run_shows_its_question_and_what_its_tag_changed(
+    own_store, lab_folder, monkeypatch
+):
+    folds = (Parameter("quick", "folds", "5"),)
+    tag = marked("quick-v1", folds)
+    for words in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "First"],
+                  ["tag", "-a", "-m", write_message(tag, TagMessage("Why five?", folds)), tag]):
+        subprocess.run(["git", *words], cwd=lab_folder, env={**os.environ, **GIT_VARIABLES},
+                       check=True)
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=lab_folder, capture_output=True,
+                            text=True).stdout.strip()
+    monkeypatch.setenv("DRONE_TAG", tag)
+    monkeypatch.setenv("DRONE_COMMIT_SHA", commit)
+    monkeypatch.setattr(sys, "argv", ["main.py", "seed=2"])
+    with start_run("quick/main.py", {"folds": 5, "seed": 2}):
+        with mlflow.start_run(nested=True):
+            pass
+    monkeypatch.setenv("MLFLOW_RUN_CONTEXT", '{"mlflow.note.content": "set elsewhere"}')
+    with start_run("quick/main.py", {"folds": 5, "seed": 2}):
+        pass
+    client, [parent, other], [nested] = runs_in(own_store)
+    for run in (parent, nested):
+        assert run.data.tags["parameters_from_tag"] == "folds=5"
+        assert run.data.tags["parameters_from_command_line"] == "seed=2"
+    assert parent.data.tags["mlflow.note.content"] == "Why five?"
+    assert "mlflow.note.content" not in nested.data.tags
+    assert other.data.tags["mlflow.note.content"] == "set elsewhere"
+    runs_page(client, EXPERIMENT)
+    columns = client.get_experiment_by_name(EXPERIMENT).tags["mlflow.sharedViewState.taglab"]
+    assert "tags.`parameters_from_tag`" in columns
 
 
 def test_in_a_notebook_everything_is_restored_afterwards(own_store, capfd):

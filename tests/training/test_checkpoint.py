@@ -34,3 +34,11 @@ def test_on_a_full_disk_the_training_goes_on_and_its_last_checkpoint_stays(
     [warning] = done.stderr.splitlines()
     assert warning.startswith(f"warning: the disk is full, so {small}/training/p-")
     assert done.stdout == "True 10\nTrue 300000\n"  # and it is saved again once there is room
+
+
+def test_a_training_resumes_under_the_same_parameters_of_a_tag_alone() -> None:
+    from taglab.training.checkpoint import _digest
+    known = {"process": "p", "commit": "abc", "dirty": "false"}
+    names = [_digest({**known, "tag": tag}, "identity")
+             for tag in ("p-v1", "p-v2", "p-v1.p0123abcd", "p-v1.p0123abce")]
+    assert names[0] == names[1] and len({*names}) == 3

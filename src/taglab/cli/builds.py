@@ -63,17 +63,30 @@ def logs(lab: Path, number: int, following: bool) -> int:
 
 @click.command()
 @click.argument("name")
+@click.argument("parameters", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--sweep", "sweeps", multiple=True, metavar="KEY=VALUE,VALUE...",
+              help="A tag for each value; of several sweeps, for each combination.")
+@click.option("--message", "-m", default="", help="What the run is to answer.")
+@click.option("--limit", type=int, default=20, show_default=True,
+              help="How many tags a sweep may make.")
 @click.pass_obj
-def launch(lab: Path, name: str) -> int:
+def launch(lab: Path, name: str, parameters: tuple[str, ...], sweeps: tuple[str, ...],
+           message: str, limit: int) -> int:
     """Tag the current commit to run NAME, and push the tag.
 
-    NAME is that of a process or a pipeline.
+    NAME is that of a process or a pipeline. KEY is a key of its config.toml, with dots for tables;
+    where the tag runs several processes that have it, PROCESS.KEY. The tag's message keeps the
+    values, and no commit is made.
     """
-    from taglab.cli.launch import next_tag_commands, run
+    from taglab.cli import launch as launching
 
-    exit_status = run(lab, next_tag_commands(lab, name))
-    newest = Builds(lab).load(max(Builds(lab).numbers(), default=0))
-    return FAILED if exit_status or newest is None or newest.status != SUCCESS else 0
+    remote, tags = launching.new_tags(lab, name, parameters, sweeps, message, limit)
+    before = max(Builds(lab).numbers(), default=0)
+    exit_status = launching.launch(lab, remote, tags)
+    ended = {build.name: build.status for number in Builds(lab).numbers() if number > before
+             if (build := Builds(lab).load(number))}
+    failed = any(ended.get(tag.name) != SUCCESS for tag in tags)
+    return FAILED if exit_status or failed else 0
 
 
 @click.command()
@@ -83,9 +96,11 @@ def restart(lab: Path, number: int) -> int:
     """Run the commit and tag of build NUMBER again, as a new build."""
     from taglab.runner.build_run import drone_file
     from taglab.runner.receive import create_build, start
+    from taglab.runner.workspace import pushed_object
 
     old = _find_build(lab, number)
-    created = create_build(lab, old.commit, drone_file(lab, old.commit), parent=number)
+    created = create_build(lab, old.commit, drone_file(lab, old.commit),
+                           pushed_object(lab, number) or old.commit.sha, parent=number)
     if created is None:
         return FAILED
     start(lab, *created)

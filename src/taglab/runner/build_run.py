@@ -34,7 +34,7 @@ from taglab.runner.remote import REPOSITORY
 from taglab.runner.secrets import read_secrets
 from taglab.runner.settings import machine_variables, read_settings
 from taglab.runner.tables import step_table
-from taglab.runner.workspace import write_requirements
+from taglab.runner.workspace import pushed_object, write_requirements
 
 
 def repository(lab: Path) -> Repository:
@@ -204,7 +204,7 @@ class BuildRun:
             self.lab, self.build.commit, drone_event(self.build.commit, self.lab),
             read_secrets(self.lab, self.shell), self._machine_variables(), self.log,
             60 * self.settings.timeout_minutes, show_pipeline=len(self.build.pipelines) > 1,
-            children=self._children)
+            children=self._children, pushed=pushed_object(self.lab, self.build.number))
 
     def _record(self, record: PipelineRecord) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ from taglab.runner.git import git
 from taglab.runner.remote import REPOSITORY
 from taglab.runner.settings import FILE as SETTINGS
 
+LAUNCHED = "LAB_LAUNCHED"  # a variable: how many tags `lab launch` pushes at once; all of them run
 _FEW = 5  # skipped builds that are named one by one
 
 

@@ -38,6 +38,7 @@ class BuildContext:
     timeout: float  # of a pipeline, in seconds
     show_pipeline: bool  # whether the log names the pipeline of each step
     children: Children
+    pushed: str  # the id of the tag or commit that was pushed
 
 
 class PipelineRun:
@@ -137,7 +138,8 @@ class PipelineRun:
 
     def _clone(self, shown: str) -> int:
         commit = self._context.commit
-        clone(self._context.lab, commit.sha, self._workspace, self._pipeline.clone.depth)
+        clone(self._context.lab, commit.sha, self._workspace, self._pipeline.clone.depth,
+              self._context.pushed)
         self._context.log.say(f"{commit.ref} is commit {commit.sha}", shown)
         return 0
 

@@ -30,7 +30,7 @@ from taglab.runner.builds import INTERRUPTED, Build, Builds, with_error
 from taglab.runner.children import adopt_orphans, kill_descendants
 from taglab.runner.git import GitError, git
 from taglab.runner.interrupted import end_interrupted
-from taglab.runner.newest_tags import older_tags, skipped_note, tags_newest_first
+from taglab.runner.newest_tags import LAUNCHED, older_tags, skipped_note, tags_newest_first
 from taglab.runner.remote import REPOSITORY, has_server
 from taglab.runner.requirements import requirements_hash
 from taglab.runner.settings import default_settings, read_settings
@@ -47,10 +47,14 @@ _NOTHING_TO_RUN = {"dereferences to": "it names no commit",
 
 @dataclass(frozen=True)
 class Pushed:
-    """A tag or branch that was pushed: its commit, and the text of the commit's `.drone.yml`."""
+    """A tag or branch that was pushed: its commit, and the text of the commit's `.drone.yml`.
+
+    `object` is the id of what the ref names: an annotated tag, or the commit.
+    """
 
     commit: Commit
     text: str
+    object: str
 
 
 def receive(lab: Path, lines: Iterable[str]) -> int:
@@ -83,7 +87,7 @@ def _read_line(lab: Path, line: str) -> Pushed | None:
         return None
     try:
         commit = read_commit(lab, ref, pushed, before)
-        return Pushed(commit, drone_file(lab, commit))
+        return Pushed(commit, drone_file(lab, commit), pushed)
     except GitError as error:
         known = [reason for words, reason in _NOTHING_TO_RUN.items() if words in str(error)]
         print(f"{ref.split('/', 2)[2]}: {known[0] if known else error}, so nothing runs")
@@ -98,7 +102,7 @@ def _start_builds(lab: Path, pushed: Sequence[Pushed]) -> list[int]:
     for each in pushed:
         if each.commit.ref in older:
             skipped += _skip_build(lab, each)
-        elif found := create_build(lab, each.commit, each.text):
+        elif found := create_build(lab, each.commit, each.text, each.object):
             _print_findings(lab, each)
             start(lab, *found)
             created.append(found[0])
@@ -110,6 +114,8 @@ def _start_builds(lab: Path, pushed: Sequence[Pushed]) -> list[int]:
 
 
 def _tags_per_push(lab: Path) -> int:
+    if launched := os.environ.get(LAUNCHED):
+        return int(launched)
     try:
         return read_settings(lab).tags_per_push
     except LabError:  # each build ends with it as its reason
@@ -142,7 +148,7 @@ def _pattern(condition: Condition, ref: str) -> str:
 
 def _skip_build(lab: Path, pushed: Pushed) -> list[int]:
     """Record a build that does not run; return its number, or nothing where that failed."""
-    found = create_build(lab, pushed.commit, pushed.text, status=SKIPPED)
+    found = create_build(lab, pushed.commit, pushed.text, pushed.object, status=SKIPPED)
     if found is None:
         return []
     build, hold = found
@@ -182,12 +188,13 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
                 server=has_server(lab))
 
 
-def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
+def create_build(lab: Path, commit: Commit, text: str, pushed: str, parent: int = 0,
                  status: str = PENDING) -> tuple[Build, TextIO] | None:
     """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref triggers.
 
-    Returns the build and the locked file that marks it as alive. Where there is nothing to run,
-    prints why and returns None; an error in the file is recorded as a build that has ended.
+    `pushed` is the id of what was pushed: an annotated tag, or the commit. Returns the build and
+    the locked file that marks it as alive. Where there is nothing to run, prints why and returns
+    None; an error in the file is recorded as a build that has ended.
     """
     error, pipelines = "", []
     try:
@@ -203,8 +210,8 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
     try:
         build, hold = Builds(lab).create(commit, pipelines, time(), status=status, error=error,
                                          parent=parent)
-        # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
-        git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
+        # Keeps commit and message as long as the build, also when the tag is moved or deleted.
+        git("update-ref", f"refs/builds/{build.number}", pushed, cwd=lab / REPOSITORY)
     except OSError as failure:
         print(f"{commit.ref}: nothing runs, because no build could be recorded: {reason(failure)}"
               "\nPut that right, and push again with --force")

@@ -6,33 +6,43 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from taglab.runner.git import AS_COMMITTED, git, git_bytes
+from taglab.runner.git import AS_COMMITTED, GitError, git, git_bytes
 from taglab.runner.remote import REPOSITORY
 from taglab.runner.requirements import named_paths
 
 # Protocol 2 gives any commit, also one that no ref names any more.
 _FETCH = ("-c", "protocol.version=2", "-c", "protocol.file.allow=always",
           "-c", "fetch.fsckObjects=false", "-c", "fetch.recurseSubmodules=false",
-          "fetch", "--quiet")
+          "fetch", "--quiet", "--no-tags")
 
 
-def clone(lab: Path, commit: str, folder: Path, depth: int = 0) -> None:
+def clone(lab: Path, commit: str, folder: Path, depth: int = 0, pushed: str = "") -> None:
     """Check out `commit` in the empty `folder`: a detached head, without branches or tags.
 
-    The clone borrows the objects of the local remote, so a large history costs nothing. A `depth`
-    other than 0 limits the history to that many commits. Raises GitError.
+    As in Drone's clone, FETCH_HEAD names what was pushed: `pushed`, which an annotated tag has with
+    its message, or else the commit. The clone borrows the objects of the local remote, so a large
+    history costs nothing. A `depth` other than 0 limits the history to that many commits. Raises
+    GitError.
     """
     bare = lab / REPOSITORY
     git("init", "--quiet", "--template=", "--initial-branch=main", object_format(commit), ".",
         cwd=folder)
     git("remote", "add", "origin", bare.as_uri(), cwd=folder)
-    if depth:
-        git(*_FETCH, f"--depth={depth}", str(bare), commit, cwd=folder)
-    else:
+    if not depth:
         alternates = folder / ".git" / "objects" / "info" / "alternates"
         alternates.parent.mkdir(exist_ok=True)
         alternates.write_text(f"{bare}/objects\n", encoding="utf-8")
+    git(*_FETCH, *([f"--depth={depth}"] if depth else []), str(bare), pushed or commit, cwd=folder)
     git(*AS_COMMITTED, "checkout", "--quiet", "--detach", commit, cwd=folder)
+
+
+def pushed_object(lab: Path, number: int) -> str:
+    """Return the id of what was pushed for a build, an annotated tag or a commit; "" if unknown."""
+    try:
+        return git("rev-parse", "--verify", "--quiet", f"refs/builds/{number}",
+                   cwd=lab / REPOSITORY).strip()
+    except GitError:
+        return ""
 
 
 def object_format(commit: str) -> str:

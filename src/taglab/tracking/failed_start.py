@@ -12,9 +12,10 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from taglab.ci import read_build
 from taglab.cluster.manifest import JOB_NAME
@@ -101,17 +102,18 @@ def main(main_file: str, words: list[str], text: str) -> None:
     from taglab.lab import lab_root
     from taglab.tracking.connection import connect
     from taglab.tracking.context import set_variable, tagged_runs
-    from taglab.tracking.provenance import run_tags
+    from taglab.tracking.provenance import parameter_tags, run_tags
     from taglab.tracking.quick_mlflow import mlflow
     from taglab.tracking.run import log_origin
     from taglab.tracking.summary import FAILED
 
-    try:
-        config = load_config(main_file, words)
-    except SystemExit:  # which may be why it failed
-        config = {}
     lab, process = lab_root(main_file), Path(main_file).resolve().parent.name
-    tags = {**run_tags(lab, process, config), "reason": "it ended before it made a run"}
+    config: dict[str, Any] = {}
+    changed: dict[str, str] = {}
+    with suppress(SystemExit):  # which may be why it failed
+        config = load_config(main_file, words)
+        changed = parameter_tags(lab, process, config, words)
+    tags = {**run_tags(lab, process, config), **changed, "reason": "it ended before it made a run"}
     with set_variable("LAB_ROOT", str(lab)), tagged_runs(tags):
         connect()
         mlflow.start_run(run_name=process)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from taglab.git import run_git
+from taglab.tag_parameters import ending
 
 LARGE = 1_000_000  # bytes; a larger untracked file is named in the patch, but not part of it
 
@@ -69,9 +70,13 @@ def uncommitted_patch(folder: Path) -> bytes:
 
 
 def code_state(tags: Mapping[str, str], folder: Path | None) -> list[object]:
-    """Return what tells the code of a run in `folder` from any other: its commit and changes."""
+    """Return what tells the code of a run in `folder` from any other: its commit and changes.
+
+    Parameters that its tag changes count as such.
+    """
     is_known = folder is None or tags.get("dirty") == "false"
-    return [tags.get("commit"), b"" if is_known or folder is None else uncommitted_patch(folder)]
+    return [tags.get("commit"), b"" if is_known or folder is None else uncommitted_patch(folder),
+            ending(tags.get("tag", ""))]
 
 
 def is_secret(name: str) -> bool:

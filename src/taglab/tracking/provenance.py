@@ -10,15 +10,19 @@ import pickle
 import platform
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import taglab
 from taglab.ci import read_build
 from taglab.cluster.manifest import JOB_NAME
+from taglab.config import ConfigError, flatten, parse_value
 from taglab.git import run_git
 from taglab.hashes import edited_files
+from taglab.tag_parameters import message_of_build, to_toml
+
+LONGEST_TAG = 5000  # characters; MLflow's servers differ in what they accept
 
 _NAME, _VERSION = (re.compile(rf"^{field}: *(\S+)", re.MULTILINE) for field in ("Name", "Version"))
 
@@ -37,6 +41,32 @@ def run_tags(
     if "seed" in config:
         tags["seed"] = str(config["seed"])
     return tags
+
+
+def parameter_tags(
+    lab: Path, process: str, config: Mapping[str, Any], words: Sequence[str],
+    environment: Mapping[str, str] = os.environ
+) -> dict[str, str]:
+    """Return the parameters that are not from config.toml, in a tag for each place they are from.
+
+    words: those of the process's command line, which win over the build's tag. What `config` does
+    not hold is left out. Raises TagError.
+    """
+    flat = flatten(config)
+    typed = {key for key, equals, text in (word.partition("=") for word in words)
+             if equals and key in flat and _is_value(key, text, flat[key])}
+    given = {each.key for each in message_of_build(lab, environment).parameters
+             if each.process == process and each.value == flat.get(each.key)}
+    origins = {"parameters_from_tag": given - typed, "parameters_from_command_line": typed}
+    return {tag: " ".join(f"{key}={to_toml(value)}" for key, value in flat.items() if key in keys)
+            [:LONGEST_TAG] for tag, keys in origins.items() if keys}
+
+
+def _is_value(key: str, text: str, value: Any) -> bool:
+    try:
+        return bool(parse_value(key, text, value) == value)
+    except ConfigError:
+        return False
 
 
 def library_tags(package: Path = Path(taglab.__file__).parent) -> dict[str, str]:

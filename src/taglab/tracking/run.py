@@ -20,6 +20,7 @@ from taglab.cluster.manifest import JOB_NAME
 from taglab.config import flatten
 from taglab.lab import lab_root, state_folder
 from taglab.running import marked
+from taglab.tag_parameters import TagError, message_of_build
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
 from taglab.tracking.context import set_variable, tagged_runs
@@ -27,11 +28,13 @@ from taglab.tracking.kept import kept_until_finished
 from taglab.tracking.lost_runs import end_lost_runs
 from taglab.tracking.masking import mask_file, read_mask
 from taglab.tracking.patch import uncommitted_patch
-from taglab.tracking.provenance import run_tags, versions
+from taglab.tracking.provenance import LONGEST_TAG, parameter_tags, run_tags, versions
 from taglab.tracking.quick_mlflow import mlflow
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.store import full_disk_named, sqlite_file
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
+
+DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a run's description
 
 
 @contextlib.contextmanager
@@ -42,15 +45,18 @@ def start_run(
 
     The run, and those nested in it with `mlflow.start_run(nested=True)`, carry their origin as
     tags. The run has `config` as parameters and holds versions.txt, output.log and, when files
-    differ from the commit, uncommitted.patch. It ends FINISHED, FAILED or KILLED, as the body does.
+    differ from the commit, uncommitted.patch. The message of the build's tag is its description.
+    It ends FINISHED, FAILED or KILLED, as the body does.
 
-    Raises NoLab outside of a lab, NoServer and WrongSchema when the store cannot be used, and
-    Undelivered when the server stayed away; SystemExit where a wide job has done the work.
+    Raises NoLab outside of a lab, TagError where the parameters of the build's tag are lost,
+    NoServer and WrongSchema when the store cannot be used, and Undelivered when the server stayed
+    away; SystemExit where a wide job has done the work.
     """
     main_file = Path(main_file).resolve()
     lab, process = lab_root(main_file), main_file.parent.name
     with set_variable("LAB_ROOT", str(lab)):  # for child processes, too
-        tags = run_tags(lab, process, config)
+        tags = run_tags(lab, process, config) | parameter_tags(
+            lab, process, config, sys.argv[1:])
         if os.environ.get("RANK", "0") != "0":
             with _unrecorded(tags) as run:
                 yield run
@@ -137,13 +143,25 @@ def ending(error: BaseException) -> str:
 
 
 def log_origin(lab: Path, config: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-    """Log the parameters, the versions and the uncommitted changes to the active run."""
+    """Log the parameters, the versions and the uncommitted changes to the active run.
+
+    Describe it, if nothing else does.
+    """
     mlflow.log_params(flatten(config))
+    _describe(lab)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "versions.txt").write_text(versions(), encoding="utf-8")
         if tags.get("dirty") == "true":
             Path(folder, "uncommitted.patch").write_bytes(read_mask()(uncommitted_patch(lab)))
         mlflow.log_artifacts(folder)
+
+
+def _describe(lab: Path) -> None:
+    run = mlflow.active_run()
+    with contextlib.suppress(TagError):  # that is why the run fails
+        question = message_of_build(lab).question
+        if question and run and DESCRIPTION not in mlflow.get_run(run.info.run_id).data.tags:
+            mlflow.set_tag(DESCRIPTION, question[:LONGEST_TAG])
 
 
 def _end(run: mlflow.ActiveRun, status: str, log: Path) -> None:

@@ -28,7 +28,9 @@ def runs_page(client: MlflowClient, experiment: str) -> str:
     runs = client.search_runs([found.experiment_id], max_results=NEWEST)
     counts = Counter(name for run in runs if PARENT not in run.data.tags
                      for name in main_metrics(run.data.metrics))
-    widths = {"tags.`tag`": TAG_WIDTH} | {
+    tags = ["tag", *(["parameters_from_tag"] if any(
+        "parameters_from_tag" in run.data.tags for run in runs) else [])]
+    widths = {f"tags.`{tag}`": TAG_WIDTH for tag in tags} | {
         f"metrics.`{name}`": METRIC_WIDTH for name, _ in counts.most_common(METRICS)}
     view = {"selectedColumns": [*widths], "columnOrder": [*widths], "columnWidths": widths}
     client.set_experiment_tag(found.experiment_id, TAG + NAME, json.dumps(view))

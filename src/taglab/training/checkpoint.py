@@ -14,6 +14,7 @@ import torch
 
 from taglab.disk import is_full
 from taglab.lab import lab_root, state_folder
+from taglab.tag_parameters import ending
 from taglab.tracking.context import process_tags
 from taglab.tracking.patch import uncommitted_patch
 from taglab.training.distributed import all_gather, rank
@@ -24,8 +25,9 @@ SHARE = 20  # writing takes at most one part in so many of the time
 class Checkpoint:
     """A file under LAB_STATE, a folder or a URL, that rank 0 reads and writes.
 
-    Its name is a hash of the code, the configuration and `identity`, so that only the very same
-    training resumes from it. Outside `start_run` the code is unknown, and there is no file.
+    Its name is a hash of the code, the configuration, the tag's parameters and `identity`, so that
+    only the very same training resumes from it. Outside `start_run` the code is unknown, and there
+    is no file.
 
     identity: everything else that the result depends on: initial weights, data, options.
     """
@@ -86,7 +88,7 @@ def _digest(tags: Mapping[str, str], identity: Any) -> str:
     """Return 16 hex digits that name a training."""
     # The trials of a search run side by side, each in the run that it was given.
     known = [tags["process"], tags.get("config_hash"), tags.get("commit"),
-             os.environ.get("MLFLOW_RUN_ID")]
+             os.environ.get("MLFLOW_RUN_ID"), ending(tags.get("tag", ""))]
     patch = uncommitted_patch(lab_root()) if tags.get("dirty") != "false" else b""
     saved = io.BytesIO()
     torch.save(identity, saved)

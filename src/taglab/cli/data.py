@@ -55,7 +55,7 @@ def get(lab: Path, names: tuple[str, ...]) -> NoReturn:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def status(lab: Path, names: tuple[str, ...], as_json: bool) -> NoReturn:
-    """Show what is here, what is missing, and what has changed at its address."""
+    """Show what is here, missing, or changed at its address."""
     _go_on(lab, "status", *(["--json"] if as_json else []), "--", *names)
 
 

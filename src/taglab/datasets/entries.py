@@ -4,6 +4,7 @@ import functools
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -163,8 +164,10 @@ def _add_url(lab: Path, cache: Cache, entry: Entry) -> Entry:
 def _add_path(cache: Cache, path: Path, entry: Entry, known: Collection[str]) -> Entry:
     is_folder = path.is_dir()
     names = files_below(path) if is_folder else [""]
+    files: list[File] = []
     with Progress(f"adding {entry.name}", 0) as progress:
-        files = [_add_file(cache, path / name, name, known, progress) for name in names]
+        in_parallel(lambda name: files.append(_add_file(cache, path / name, name, known, progress)),
+                    names, progress)
     size = sum(each.size for each in files)
     if not is_folder:
         return replace(entry, sha256=files[0].sha256, size=size)
@@ -178,7 +181,7 @@ def _add_file(cache: Cache, path: Path, name: str, known: Collection[str],
         digest, size = hash_of(path), path.stat().st_size
         if digest in known and cache.has(digest, size):
             return File(name, digest, size)
-    with cache.part(f"add-{os.getpid()}") as part:
+    with cache.part(f"add-{os.getpid()}-{threading.get_ident()}") as part:
         try:
             part.truncate(0)
             digest = receive(cache, part, Folder(path), "", progress)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from taglab.datasets.lock import Lock, lock_text, read_lock
+from taglab.datasets.lock import Lock, read_lock
 from taglab.datasets.objects import Cache
 from tests.full_disk import run_on_small_disk
 from tests.runner.conftest import wait_for
@@ -104,8 +104,10 @@ def test_what_a_process_changes_is_found_and_received_again(lab: DataLab, tmp_pa
     (found / "b").unlink()
     assert "missing" in lab.ok("status")
     assert path_of(lab, "images") == found
-    assert {path.name: path.read_text() for path in found.iterdir()} == {
-        "a": "right a", "b": "right b"}
+    right = {"a": "right a", "b": "right b"}
+    assert {path.name: path.read_text() for path in found.iterdir()} == right
+    (found / "more").write_text("of nobody")
+    assert {path.name: path.read_text() for path in path_of(lab, "images").iterdir()} == right
 
 
 def test_a_copy_of_the_cache_that_lost_its_times_is_read_and_used(
@@ -180,16 +182,20 @@ def test_processes_that_want_the_same_data_receive_it_once(lab: DataLab, web: We
 
 def test_a_full_disk_is_named_and_nothing_half_is_left(lab: DataLab, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(os.urandom(3 << 20))
-    before = lock_text(Lock())
-    (lab.path / "data.lock").write_text(before)
-    words = " ".join(lab.command("add", tmp_path / "large"))
+    lab.ok("add", tmp_path / "large")
+    clone = second(lab)
+    before = (clone.path / "data.lock").read_text()
+    get, add = (" ".join(clone.command(*words)) for words in (
+        ["get"], ["add", tmp_path / "large", "--name", "other"]))
     done = run_on_small_disk(
-        lab.cache, "1m", f"cd {lab.path} && {words}; echo $?; find {lab.cache} -type f | wc -l",
-        **{name: lab.variables()[name] for name in ("LAB_DATA", "PYTHONPATH")})
-    assert done.stdout.split() == ["1", "0"]
-    assert done.stderr.startswith(f"Error: the cache of data, {lab.cache}, cannot be written: "
-                                  "the disk is full (No space left on device)")
-    assert done.stderr.count("\n") == 1 and (lab.path / "data.lock").read_text() == before
+        clone.cache, "1m", f"cd {clone.path}; {get}; echo $?; find {clone.cache} -type f; "
+        f"{add}; echo $?; find {clone.cache} -type f",
+        **{name: clone.variables()[name] for name in ("LAB_DATA", "PYTHONPATH")})
+    assert done.stdout.split() == ["1", "1"]
+    for line in done.stderr.splitlines():
+        assert line.startswith(f"Error: the cache of data, {clone.cache}, cannot be written: "
+                               "the disk is full (No space left on device)")
+    assert done.stderr.count("\n") == 2 and (clone.path / "data.lock").read_text() == before
 
 
 def test_what_cannot_be_added_is_refused_in_a_sentence(lab: DataLab, tmp_path: Path) -> None:
@@ -220,6 +226,10 @@ def test_a_path_in_the_lab_stays_right_when_the_lab_moves(lab: DataLab) -> None:
     lab.ok("add", lab.path / "raw" / "x")
     assert read_lock(lab.path).entry("x").address == "raw/x"
     assert "as it was" in lab.ok("add", lab.path / "raw" / "x")
+    (lab.path / "raw" / "x").write_text("CONTENT")  # as long as before
+    assert lab.ok("status").endswith("its address raw/x: changed\n")
+    (lab.path / "raw" / "x").write_text("content")
+    assert "its address" not in lab.ok("status")
     lab.path = lab.path.rename(lab.path.with_name("moved"))
     shutil.rmtree(lab.cache)
     lab.ok("get")

@@ -49,7 +49,7 @@ test-cluster: $(VENV)/ready
 	$(VENV)/bin/python -m pytest -rs tests/cluster
 
 benchmarks: $(VENV)/ready
-	for name in bake environments push commands bytecode overhead runner search order training; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+	for name in bake environments push commands bytecode overhead runner search order training data; do $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 # What the demo needs.
 $(VENV)/cookiecutter: requirements.txt

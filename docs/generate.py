@@ -42,6 +42,9 @@ def lab_commands() -> str:
         assert command is not None
         context = click.Context(command, group, info_name=name, **settings)
         parts.append(f"## lab {name}\n\n{_block('text', command.get_help(context))}")
+        for inner in command.commands.values() if isinstance(command, click.Group) else ():
+            own = click.Context(inner, context, info_name=inner.name, **settings)
+            parts.append(_block("text", inner.get_help(own)))
     return "\n\n".join(parts)
 
 

@@ -83,7 +83,7 @@ class Reader:
         done = BakedLab(self.folder).sh(
             f"set -e\ntrap 'printf \"%s\\n\" \"$PWD\" \"$OLDPWD\" > {end}' EXIT\n{commands}",
             PATH=f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}",
-            OLDPWD=str(self.before))
+            OLDPWD=str(self.before), LAB_DATA=str(self.folder.parent / "data"))
         assert bool(done.returncode) == fails, f"{commands}\n{done.stdout}"
         self.folder, self.before = map(Path, end.read_text().splitlines())
 
@@ -106,6 +106,10 @@ def test_every_command_of_the_tutorial_and_the_how_to_pages_works(tmp_path: Path
     shown = (TEMPLATE / "docs" / "tutorial.md").read_text(encoding="utf-8")
     for tag in ("diabetes-v1", "diabetes-v2"):
         assert f"test_error {by_tag[tag]['metrics']['test_error']:.2f}\n" in shown
+    [measured] = [run for run in lab.runs(process="load") if run["tags"]["tag"] == "load-v1"]
+    assert re.fullmatch("[0-9a-f]{64}", measured["tags"]["data.measurements.csv"])
+    assert "received measurements.csv" in (
+        reader.folder.parent / "data-clone/.lab/builds/1/log").read_text(encoding="utf-8")
     assert {lab.build(number)["status"] for number in range(1, 9)} == {"success"}
 
 

@@ -40,6 +40,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "work in a notebook": start_jupyterlab,
         "use the results in a script elsewhere": use_a_script_elsewhere,
         "change a parameter for good": change_a_parameter,
+        "add data to the commit, get it elsewhere": add_data,
         "run experiments in a colleague's clone": use_a_clone,
         "stop a build": stop_a_build,
         "move to a team's server": move_to_a_server,
@@ -48,7 +49,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     for want, commands in rows.items():
         special.get(want, run_all)(lab, commands)
     assert set(special) <= set(rows), "the README changed"
-    assert len(rows) == 28, "a row of the README is not tested"
+    assert len(rows) == 29, "a row of the README is not tested"
     assert "seaborn==" in (lab.path / "requirements.txt").read_text()
     assert lab.build(5)["status"] == "success", lab.ok("lab logs 5")
 
@@ -67,6 +68,14 @@ def change_a_parameter(lab: BakedLab, commands: list[str]) -> None:
     run_all(lab, commands[1:])
     lab.push("svm-search-v9")
     assert lab.runs(tag="svm-search-v9")[0]["params"]["folds"] == "5"
+
+
+def add_data(lab: BakedLab, commands: list[str]) -> None:
+    """The file is there, and the cache is not the one of whoever tests."""
+    (lab.path.parent / "prices.csv").write_text("day,price\n")
+    for command in commands:
+        lab.ok(command, LAB_DATA=str(lab.path.parent / "data"))
+    assert '"prices.csv" = ' in (lab.path / "data.lock").read_text()
 
 
 def start_jupyterlab(lab: BakedLab, commands: list[str]) -> None:

@@ -36,6 +36,7 @@ GROUPS = {
         "init": Command("project", "init", "lab init"),
         "new": Command("project", "new", "lab new predict_price"),
         "add": Command("project", "add", "lab add seaborn"),
+        "data": Command("data", "data", "lab data add measurements/prices.csv"),
         "lint": Command("project", "lint", "lab lint"),
         "envs": Command("project", "envs", "lab envs --prune --days 7"),
         "doctor": Command("doctor", "doctor", "lab doctor"),
@@ -58,6 +59,7 @@ SYNONYMS = {
     "results": "runs", "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new",
     "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
     "docker": "image", "sync": "replay",
+    "dvc": "data", "dataset": "data", "datasets": "data",
     "diagnose": "doctor", "prune": "clean", "gc": "clean",
 }
 

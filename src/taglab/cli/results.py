@@ -20,7 +20,7 @@ from taglab.runner.settings import machine_variables, python_path, read_settings
 def runs(lab: Path, build: int | None) -> NoReturn:
     """Print the newest runs with their tag, build and metrics."""
     words = [] if build is None else ["--build", str(build)]
-    _become_python(lab, "-m", "taglab.tracking", "summary", *words)
+    become_python(lab, "-m", "taglab.tracking", "summary", *words)
 
 
 @click.command()
@@ -28,7 +28,7 @@ def runs(lab: Path, build: int | None) -> NoReturn:
 @click.pass_obj
 def ui(lab: Path, port: int) -> NoReturn:
     """Show the results in MLflow's user interface."""
-    _become_python(lab, "-m", "taglab.tracking", "ui", "--port", str(port))
+    become_python(lab, "-m", "taglab.tracking", "ui", "--port", str(port))
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -39,7 +39,7 @@ def tensorboard(lab: Path, arguments: tuple[str, ...]) -> NoReturn:
 
     ARGUMENTS are passed on to TensorBoard, such as --port 6007.
     """
-    _become_python(lab, "-m", "taglab.training.tensorboard", *arguments)
+    become_python(lab, "-m", "taglab.training.tensorboard", *arguments)
 
 
 @click.command()
@@ -50,21 +50,22 @@ def replay(lab: Path, folders: tuple[str, ...]) -> NoReturn:
 
     FOLDERS hold such results; without any, all that are kept on this machine are sent.
     """
-    _become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders))
+    become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders))
 
 
 @click.command()
 @click.pass_obj
 def goals(lab: Path) -> NoReturn:
     """Judge the latest finished runs by goals/goals.toml."""
-    _become_python(lab, "-m", "taglab.goals")
+    become_python(lab, "-m", "taglab.goals")
 
 
-def _become_python(lab: Path, *arguments: str) -> NoReturn:
+def become_python(lab: Path, *arguments: str) -> NoReturn:
     """Replace this process by `python ARGUMENTS` in the environment of the current requirements."""
     environment = ensure_environment(lab, click.echo)
     variables = machine_variables(read_settings(lab), lab, lab / ".lab", environment)
-    caches = {name: value for name, value in variables.items() if name.startswith("XDG")}
+    caches = {name: value for name, value in variables.items()
+              if name.startswith("XDG") or name == "LAB_DATA"}
     python = str(environment / "bin" / "python")
     os.chdir(lab)
     os.execve(python, [python, *arguments],

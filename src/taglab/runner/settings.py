@@ -62,7 +62,9 @@ def machine_variables(settings: Settings, lab: Path, build: Path, environment: P
     quoted = {name: path.replace("%", "%25").replace("?", "%3F") for name, path in folders.items()}
     own = {name: value.format(**(quoted if "://" in value else folders))
            for name, value in settings.variables.items()}
-    return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **taken, **own}
+    data = {"LAB_DATA": str(environment.parents[1] / "data")} if environment else {}
+    return {"PATH": _path(lab, environment, shell), "USER": shell.get("USER", ""), **data, **taken,
+            **own}
 
 
 def python_path(lab: Path) -> str:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from statistics import mean
 from time import perf_counter
 
 from labs import SOURCE, bake
@@ -19,37 +21,61 @@ from taglab.runner.environment import ensure_environment
 print(ensure_environment(Path(sys.argv[2]), print))
 """
 IMPORT = "import mlflow, torch, sklearn, pandas, matplotlib"
-PIP_ALONE = {"PIP_NOTHING_OF_UV": "1"}  # a setting that uv does not have, so pip has to install
+# The second is a setting that uv does not have, so pip has to install.
+VARIABLES = {"uv": {}, "pip": {"PIP_NOTHING_OF_UV": "1"}}
+TARGETS = {"cold": 3, "warm": 4}  # times as fast as pip
+ADD_TARGET = 10  # seconds
 
 
-def made(lab: Path, cache: Path, **variables: str) -> tuple[float, Path]:
-    """Return the seconds that the environment of a lab takes, with its caches in `cache`."""
-    shutil.rmtree(cache / "taglab", ignore_errors=True)
-    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **variables}
-    tools = cache / "tools"  # made before the clock starts: once for all environments
+def timed(what: str, *command: str | Path, cache: Path, folder: Path,
+          tool: str = "uv") -> tuple[float, str]:
+    """Print and return the seconds that a command takes; return its last line, too."""
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), **VARIABLES[tool]}
+    started, before = perf_counter(), getrusage(RUSAGE_CHILDREN)
+    done = subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE, cwd=folder,
+                          env=environment)
+    seconds, after = perf_counter() - started, getrusage(RUSAGE_CHILDREN)
+    processors = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"{what}, {tool}: {seconds:.1f} s, {processors:.1f} s of them on a processor", flush=True)
+    return seconds, (done.stdout.splitlines() or [""])[-1]
+
+
+def made(lab: Path, cache: Path, tool: str, kind: str) -> tuple[float, Path]:
+    """Return the seconds that the environment of a lab takes, and its path."""
+    shutil.rmtree(cache if kind == "cold" else cache / "taglab", ignore_errors=True)
+    tools = cache / "tools"  # pip and uv, made before the clock starts: once for all environments
     tools.mkdir(parents=True, exist_ok=True)
     (tools / "requirements.txt").touch()
-    for folder in (tools, lab):
-        started = perf_counter()
-        done = subprocess.run([sys.executable, "-c", MAKE, SOURCE, folder], check=True, text=True,
-                              stdout=subprocess.PIPE, env=environment)
-    return perf_counter() - started, Path(done.stdout.splitlines()[-1])
+    for what, folder in (("tools", tools), (kind, lab)):
+        seconds, path = timed(what, sys.executable, "-c", MAKE, SOURCE, folder, cache=cache,
+                              folder=folder, tool=tool)
+    return seconds, Path(path)
+
+
+def judged(figure: float, met: bool) -> str:
+    """Return a figure and whether it meets its target."""
+    return f"{figure:.1f} ({'met' if met else 'MISSED'})"
 
 
 def main() -> None:
     """Print one line for each."""
-    with tempfile.TemporaryDirectory() as folder:
-        lab, seconds = bake(Path(folder)), {}
-        for tool, variables in (("uv", {}), ("pip", PIP_ALONE)):
-            for kind in ("cold", "warm"):
-                seconds[tool, kind], environment = made(lab, Path(folder, tool), **variables)
-            started = perf_counter()
-            subprocess.run([environment / "bin" / "python", "-c", IMPORT], check=True)
-            print(f"{tool}: environment {seconds[tool, 'cold']:.1f} s with empty caches, "
-                  f"{seconds[tool, 'warm']:.1f} s with full ones; "
-                  f"first imports {perf_counter() - started:.1f} s")
-    for kind in ("cold", "warm"):
-        print(f"{kind}: uv takes 1/{seconds['pip', kind] / seconds['uv', kind]:.1f} of pip's time")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lab = bake(folder)
+        for kind, target in TARGETS.items():
+            seconds: dict[str, list[float]] = {"uv": [], "pip": []}
+            for tool in ("uv", "pip", "uv"):  # before and after: others may slow the machine
+                taken, environment = made(lab, folder / tool, tool, kind)
+                seconds[tool].append(taken)
+                if kind == "warm":  # pip has compiled all modules; after uv that goes on meanwhile
+                    timed("first imports", environment / "bin" / "python", "-c", IMPORT,
+                          cache=folder / tool, folder=folder, tool=tool)
+            ratio = mean(seconds["pip"]) / mean(seconds["uv"])
+            print(f"{kind}: {judged(ratio, ratio >= target)} times as fast as pip, "
+                  f"target {target}", flush=True)
+        added, _ = timed("lab add", sys.executable, "vendor/taglab", "add", "tomli_w",
+                         cache=folder / "uv", folder=lab)
+        print(f"lab add tomli_w: {judged(added, added < ADD_TARGET)} s, target {ADD_TARGET} s")
 
 
 if __name__ == "__main__":

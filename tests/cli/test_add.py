@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from taglab.cli.added import DIRECT, INDIRECT, check_names, with_added
 from taglab.errors import LabError
+from taglab.runner.requirements import LOCK
 from tests.runner.conftest import Lab
 
 NAMES = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True)
@@ -72,3 +73,18 @@ def test_what_was_there_stays_and_what_is_new_comes_once(
     pins = [line for line in added.splitlines() if line and not line.startswith("#")]
     assert sorted(pins) == sorted([f"{name}==1" for name in old] + lines)
     assert with_added(added, asked, []) == added
+
+
+def test_add_keeps_a_lock_up_to_date_and_what_is_not_is_refused(lab: Lab) -> None:
+    lab.write("requirements.txt", "six==1.17.0\n")
+    done = lab.lab("lock")
+    assert done.returncode == 0 and "hashes of 2 packages; commit it" in done.stdout, done.stdout
+    done = lab.lab("add", "idna==3.20")
+    assert done.returncode == 0, done.stdout
+    assert "\nidna==3.20 \\\n    --hash" in (lab.path / LOCK).read_text()
+    lab.write("requirements.txt", "six==1.17.0\n")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    stale = f"{LOCK} was not written for this requirements.txt. Type: lab lock; then commit both"
+    done = lab.lab("add", "tomli_w")
+    assert done.returncode == 1 and stale in done.stdout
+    assert stale in lab.push_tag("exp-1") and lab.build().status != "success"

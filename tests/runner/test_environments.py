@@ -2,16 +2,21 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import venv
 import zipfile
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from taglab.runner.environment import ensure_installer, environment_path
-from taglab.runner.install import TOOLS
+from taglab.errors import LabError
+from taglab.runner.environment import ensure_installer, environment_path, remove_environment
+from taglab.runner.install import TOOLS, install, lock_text
+from taglab.runner.requirements import LOCK, hash_without_lock, requirements_hash
 from tests.cli.test_commands import ENSURE, ensure
 from tests.runner.conftest import SOURCE, wait_for
 
@@ -97,8 +102,14 @@ def test_uv_and_pip_install_the_same_packages(
 def test_pip_does_the_work_where_uv_cannot_be_had(
     tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An index that has no uv, and a machine that has none either."""
-    path, shown = make(tmp_path / "a", tmp_path / "cache", "tiny\n")
+    """An index that has no uv, and a machine that has none either. It reads a lock, too."""
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / "requirements.txt").write_text("tiny\n")
+    lines = [f"{name}=={version} --hash=sha256:{sha256(wheel.read_bytes()).hexdigest()}\n"
+             for wheel in wheels.iterdir() for name, version in [wheel.name.split("-")[:2]]]
+    (lab / LOCK).write_text(f"# {hash_without_lock(lab)}\n{''.join(lines)}")
+    path, shown = make(lab, tmp_path / "cache", "tiny\n")
     assert "uv cannot be had, so pip does its work, slower: ERROR: " in shown
     assert module(path, "tiny").exists()
 
@@ -141,8 +152,19 @@ def test_without_a_network_packages_come_from_the_cache(
 ) -> None:
     make(tmp_path / "a", cache, "six==1.17.0\n")
     monkeypatch.setenv("PIP_PROXY", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("PIP_RETRIES", "0")
     path, shown = make(tmp_path / "a", cache, "six==1.17.0\npip\n")
     assert "the package index is away" in shown and module(path, "six").exists()
+
+
+def test_what_takes_long_to_import_is_compiled_in_the_background(
+    tmp_path: Path, cache: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed(wheels, "pandas/__init__.py")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")  # of the user's other programs
+    path, _ = make(tmp_path / "a", cache, "tiny\n")
+    packages = module(path, "tiny").parent
+    wait_for(lambda: any((packages / "pandas/__pycache__").glob("*.pyc")))
 
 
 def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
@@ -163,6 +185,81 @@ def test_a_full_disk_is_named_and_nothing_is_left(tmp_path: Path) -> None:
     assert "the disk is full, so the environment could not be made" in done.stderr, done.stderr
     left = [line for line in done.stdout.splitlines() if " " not in line]
     assert [name for name in left if not name.endswith(".lock")] == [tools.name]
+
+
+def changed(wheels: Path, name: str = "other.py") -> None:
+    """Put another file into the wheel of `tiny`."""
+    with zipfile.ZipFile(wheels / "tiny-1.0-py3-none-any.whl", "a") as wheel:
+        wheel.writestr(name, "")
+
+
+@pytest.mark.parametrize("tool", ["uv", "pip"])
+def test_a_package_that_has_another_hash_than_the_lock_is_refused(
+    tool: str, tmp_path: Path, cache: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = tmp_path / "lab"
+    lab.mkdir()
+    (lab / "requirements.txt").write_text("tiny==1.0\n")
+    (lab / LOCK).write_text(lock_text(lab / "requirements.txt", ensure_installer(print), print))
+    if tool == "pip":
+        monkeypatch.setenv(*next(iter(UNKNOWN_TO_UV.items())))
+    else:
+        path, _ = make(lab, cache, "tiny==1.0\n")
+        assert [name.partition("-")[0] for name in packages(path)] == ["pip", "tiny"]
+        remove_environment(path.name)
+        monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "empty"))
+    changed(wheels)
+    _, error = ensure(lab, cache).communicate()
+    assert f"{tool} could not install {LOCK}" in error and "tiny==1.0" in error
+    assert error.endswith("If what the package index has now is right, type: lab lock\n")
+    assert not environment_path(lab).exists()
+
+
+def test_a_lock_names_indirect_packages_and_the_environment_depends_on_it(tmp_path: Path) -> None:
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("python-dateutil==2.9.0.post0\n")
+    listed = requirements_hash(tmp_path)
+    text = lock_text(requirements, ensure_installer(print), print)
+    assert re.findall(r"(?m)^([\w-]+)==.* \\\n    --hash=sha256:[0-9a-f]{64}", text) == [
+        "pip", "python-dateutil", "six"]
+    (tmp_path / LOCK).write_text(text)
+    locked = requirements_hash(tmp_path)
+    assert locked != listed == hash_without_lock(tmp_path)
+    (tmp_path / LOCK).write_text(text.replace("sha256:", "sha256:0"))
+    assert requirements_hash(tmp_path) not in (locked, listed)
+    requirements.write_text("# A comment changes nothing.\npython-dateutil==2.9.0.post0\n")
+    assert requirements_hash(tmp_path)
+    requirements.write_text("python-dateutil==2.8.2\n")
+    with pytest.raises(LabError, match="was not written for this requirements.txt. Type: lab lock"):
+        requirements_hash(tmp_path)
+
+
+def test_what_has_no_hash_keeps_a_lock_from_being_written(
+    tmp_path: Path, wheels: Path
+) -> None:
+    local_package(tmp_path, 1)
+    (tmp_path / "requirements.txt").write_text("tiny\n./mine\n")
+    with pytest.raises(LabError, match="./mine in requirements.txt has no hash"):
+        lock_text(tmp_path / "requirements.txt", ensure_installer(print), print)
+    with pytest.raises(LabError, match="only uv writes requirements.lock.txt"):
+        lock_text(tmp_path / "requirements.txt", tmp_path, print)
+
+
+def test_elsewhere_than_on_linux_a_lock_is_written_but_not_checked(
+    tmp_path: Path, cache: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requirements, path = tmp_path / "requirements.txt", tmp_path / "a"
+    tools = ensure_installer(print)
+    requirements.write_text("tiny\n")
+    venv.create(path, with_pip=False)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    (tmp_path / LOCK).write_text(lock_text(requirements, tools, print))
+    changed(wheels)
+    shown: list[str] = []
+    with requirements.open() as file:
+        install(path, requirements, tools, file.fileno(), shown.append)
+    assert module(path, "tiny").exists()
+    assert shown == [f"{LOCK} is for Linux: no hash of a package is checked here"]
 
 
 def local_package(folder: Path, value: int, wait: str = "") -> None:

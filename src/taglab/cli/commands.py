@@ -36,6 +36,7 @@ GROUPS = {
         "init": Command("project", "init", "lab init"),
         "new": Command("project", "new", "lab new predict_price"),
         "add": Command("project", "add", "lab add seaborn"),
+        "lock": Command("project", "lock", "lab lock"),
         "data": Command("data", "data", "lab data add measurements/prices.csv"),
         "lint": Command("project", "lint", "lab lint"),
         "envs": Command("project", "envs", "lab envs --prune --days 7"),

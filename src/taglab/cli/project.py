@@ -1,4 +1,4 @@
-"""The commands on the lab itself: `lab init`, `new`, `add`, `lint`, `image`, `connect`, `envs`."""
+"""The commands on the lab itself: `lab init`, `new`, `add`, `lock`, `lint`, `image` and others."""
 from __future__ import annotations
 
 from pathlib import Path
@@ -6,7 +6,7 @@ from time import time
 
 import click
 
-from taglab.cli.add import add_packages
+from taglab.cli.add import add_packages, lock_packages
 from taglab.cli.connect import connect as connect_server
 from taglab.cli.image import set_image
 from taglab.cli.init import init as init_lab
@@ -52,6 +52,17 @@ def add(lab: Path, names: tuple[str, ...]) -> None:
         click.echo("\n".join(lines))
     else:
         click.echo("requirements.txt already has them")
+
+
+@click.command()
+@click.pass_obj
+def lock(lab: Path) -> None:
+    """Write the hashes of all packages, which are checked from then on.
+
+    They stand in requirements.lock.txt. Once it is there, `lab add` keeps it up to date; after a
+    change of requirements.txt by hand, type `lab lock`.
+    """
+    click.echo(lock_packages(lab, click.echo))
 
 
 @click.command()

@@ -130,6 +130,7 @@ def _warm_caches(path: Path) -> None:
     What takes longer, the bytecode of what is imported first, goes on in the background.
     """
     variables = {**os.environ, "XDG_CACHE_HOME": str(path / "cache")}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # which is for the user's own modules
     python, packages = path / "bin" / "python", next((path / "lib").glob("python*/site-packages"))
     names = [name for name in _IMPORTED_FIRST if (packages / name).exists()]
     if "matplotlib" in names:

@@ -17,13 +17,16 @@ from pathlib import Path
 from taglab.disk import says_full
 from taglab.errors import LabError
 from taglab.runner.pip_settings import read_pip_settings
-from taglab.runner.requirements import read_requirements
+from taglab.runner.requirements import (
+    LOCK, UNLOCK, hash_without_lock, read_requirements)
 
 Report = Callable[[str], None]
 TOOLS = Path(__file__).with_name("installer")  # holds the requirements.txt of pip and uv
 _HIDDEN = ("PYTHONPATH", "PYTHONHOME", "PIP_USER", "PIP_TARGET", "PIP_PREFIX",
            "PIP_REQUIRE_VIRTUALENV")
+_COMPILE = ("--quiet", "--no-header", "--no-annotate")  # prints the pins and nothing else
 _UV_KEPT = ("UV_CACHE_DIR", "UV_LINK_MODE", "UV_OFFLINE", "UV_NO_CACHE", "UV_CONCURRENT", "UV_HTTP")
+_LOCK_HEADING = "# Written by `lab lock` for Linux and the requirements.txt {}. Not to be edited.\n"
 _UNREACHABLE = re.compile(r"failed to fetch|error sending request|dns error|could not connect",
                           re.IGNORECASE)
 
@@ -45,21 +48,55 @@ def make_installer(folder: Path, lock: int, report: Report) -> None:
 def install(folder: Path, requirements: Path, installer: Path, lock: int, report: Report) -> None:
     """Install what a requirements file lists, and pip, into the new environment `folder`.
 
-    The tools of the environment `installer` do it. They keep the file descriptor `lock` open, so
-    what it locks stays locked while one of them lives. Raises LabError.
+    Where a lock lies beside the file, it is what is installed, and other hashes are refused. The
+    tools of the environment `installer` do it. They keep the file descriptor `lock` open, so what
+    it locks stays locked while one of them lives. Raises LabError.
     """
-    lines = read_requirements(requirements)
-    if not any(re.match(r"pip\b", line) for line in lines):
-        lines.append(next(line for line in read_requirements(TOOLS / "requirements.txt")
-                          if line.startswith("pip==")))
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as file:
-        file.write("\n".join(lines) + "\n")
+        file.write("\n".join([*read_requirements(requirements), *_pip_pin(requirements)]) + "\n")
         file.flush()
-        call = uv_call(installer, ["install", "--requirement", file.name], folder, report)
+        options = ["--requirement", file.name]
+        locked = requirements.with_name(LOCK)
+        if locked.exists() and sys.platform == "linux":
+            requirements, options = locked, ["--require-hashes", "--requirement", str(locked)]
+        elif locked.exists():
+            report(f"{LOCK} is for Linux: no hash of a package is checked here")
+        call = uv_call(installer, ["install", *options], folder, report)
         if call is None:
-            _pip_install(folder, installer, Path(file.name), requirements, lock, report)
-        else:
-            _uv_install(*call, requirements, lock, report)
+            _pip_install(folder, installer, options, requirements, lock, report)
+            return
+        command, variables = call
+        if requirements == locked:  # it has heeded the user's constraints, and uv takes none here
+            command = [word for word in command if not word.startswith("--constraint=")]
+        _uv_install(command, variables, requirements, lock, report)
+
+
+def _pip_pin(requirements: Path) -> list[str]:
+    """Return the pin of the pip that an environment gets, unless the file names its own."""
+    if any(re.match(r"pip\b", line) for line in read_requirements(requirements)):
+        return []
+    return [line for line in read_requirements(TOOLS / "requirements.txt")
+            if line.startswith("pip==")]
+
+
+def lock_text(requirements: Path, installer: Path, report: Report) -> str:
+    """Return the text of the lock: each package, indirect ones and pip too, with its hashes.
+
+    Raises LabError where there is no uv, no such version, or a package without a hash.
+    """
+    platform = [] if sys.platform == "linux" else ["--python-platform=linux"]
+    call = uv_call(installer, ["compile", "-", "--generate-hashes", *_COMPILE, *platform],
+                   installer, report)
+    if not call:
+        raise LabError(f"only uv writes {LOCK}, and it cannot be had here. {UNLOCK}")
+    done = _compile(call, requirements, _pip_pin(requirements))
+    if done.returncode:
+        raise LabError(f"{LOCK} could not be written:\n{done.stderr.strip()}")
+    for line in done.stdout.splitlines():
+        if not line.startswith(" ") and not line.endswith("\\"):
+            raise LabError(f"{line} in requirements.txt has no hash, since it is no file of a "
+                           f"package index. {UNLOCK}")
+    return _LOCK_HEADING.format(hash_without_lock(requirements.parent)) + done.stdout
 
 
 def resolve(
@@ -70,13 +107,9 @@ def resolve(
     The newest versions that go with what the file pins already. `environment` has the packages of
     the file. Raises LabError where there is no such version.
     """
-    call = uv_call(installer, ["compile", "-", "--quiet", "--no-header", "--no-annotate"],
-                   environment, report)
+    call = uv_call(installer, ["compile", "-", *_COMPILE], environment, report)
     if call:
-        command, variables = call
-        asked = "\n".join([f"--requirement {requirements}", *names])
-        done = subprocess.run(command, cwd=requirements.parent, env=variables, input=asked,
-                              text=True, capture_output=True)
+        done = _compile(call, requirements, names)
         pins = [line for line in done.stdout.splitlines() if "==" in line]
     else:
         python = ["--python", str(environment / "bin" / "python")]
@@ -92,6 +125,14 @@ def resolve(
                        f"{done.stderr.strip()}")
     known = {_project(line) for line in read_requirements(requirements)}
     return sorted(pin for pin in pins if _project(pin) not in known)
+
+
+def _compile(call: tuple[list[str], dict[str, str]], requirements: Path, more: Sequence[str]
+             ) -> subprocess.CompletedProcess[str]:
+    """Run `uv pip compile -` on a requirements file and more requirements."""
+    return subprocess.run(call[0], cwd=requirements.parent, env=call[1], text=True,
+                          input="\n".join([f"--requirement {requirements}", *more]),
+                          capture_output=True)
 
 
 def _project(requirement: str) -> str:
@@ -141,27 +182,31 @@ def _uv_install(command: list[str], variables: Mapping[str, str], requirements: 
             report("the package index is away: the packages come from uv's cache")
             return
     if done.returncode:
-        raise failed("uv", requirements.name, done.stdout.strip().splitlines()[:12])
+        raise failed("uv", requirements.name, done.stdout.strip().splitlines())
 
 
-def _pip_install(folder: Path, installer: Path, lines: Path, requirements: Path, lock: int,
-                 report: Report) -> None:
+def _pip_install(folder: Path, installer: Path, options: Sequence[str], requirements: Path,
+                 lock: int, report: Report) -> None:
     report("installing with pip, which takes minutes")
     done = _run([str(installer / "bin" / "python"), "-m", "pip", "--python",
                  str(folder / "bin" / "python"), "install", "--progress-bar=off",
-                 "--no-input", "--requirement", str(lines)], requirements.parent, lock)
+                 "--no-input", *options], requirements.parent, lock)
     if done.returncode:
-        errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR:")]
-        raise failed("pip", requirements.name, errors or done.stdout.splitlines()[-5:])
+        lines = done.stdout.strip().splitlines()
+        first = next((n for n, line in enumerate(lines) if line.startswith("ERROR:")), -5)
+        raise failed("pip", requirements.name, lines[first:])
 
 
 def failed(tool: str, requirements: str, errors: Sequence[str]) -> LabError:
     """Return the failure of an installation for what the tool printed."""
-    text = "\n".join(errors) or "no reason given"
+    text = "\n".join(errors[:12]) or "no reason given"
     if says_full(text):
         return disk_full(text)
-    return LabError(f"{tool} could not install {requirements}:\n{text}\nCorrect "
-                    "requirements.txt and commit it, or check the network; then try again")
+    advice = "Correct requirements.txt and commit it, or check the network; then try again"
+    if requirements == LOCK and "hash" in text.lower():
+        advice = (f"Nothing is installed whose hash {LOCK} lacks. If what the package index has "
+                  "now is right, type: lab lock")
+    return LabError(f"{tool} could not install {requirements}:\n{text}\n{advice}")
 
 
 def disk_full(reason: str) -> LabError:

@@ -13,12 +13,13 @@ _ADDRESSES = {  # pip's name, uv's variable, and what separates the words in it
     "index-url": ("UV_DEFAULT_INDEX", " "), "extra-index-url": ("UV_EXTRA_INDEX_URL", " "),
     "find-links": ("UV_FIND_LINKS", ",")}
 _FLAGS = {  # options without a value
-    "no-index": "--no-index", "require-hashes": "--require-hashes", "pre": "--prerelease=allow",
+    "no-index": "--no-index", "pre": "--prerelease=allow",
     "no-deps": "--no-deps", "no-build-isolation": "--no-build-isolation"}
 _VARIABLES = {  # what uv takes from the environment
     "cert": ("SSL_CERT_FILE",), "client-cert": ("SSL_CLIENT_CERT",),
     "proxy": ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "retries": ("UV_HTTP_RETRIES",),
-    "timeout": ("UV_HTTP_TIMEOUT",), "default-timeout": ("UV_HTTP_TIMEOUT",)}
+    "timeout": ("UV_HTTP_TIMEOUT",), "default-timeout": ("UV_HTTP_TIMEOUT",),
+    "require-hashes": ("UV_REQUIRE_HASHES",)}  # no option: it may be given once, and not always
 # What changes how pip talks, caches or where it installs, and not which packages it takes.
 _WITHOUT_EFFECT = {
     "break-system-packages", "cache-dir", "compile", "config-file", "debug",

@@ -1,4 +1,4 @@
-"""requirements.txt as both installers read it, and the hash that names its packages."""
+"""requirements.txt as both installers read it, its lock, and the hash that names its packages."""
 from __future__ import annotations
 
 import hashlib
@@ -10,13 +10,30 @@ from urllib.parse import unquote, urlsplit
 
 from taglab.errors import LabError
 
+LOCK = "requirements.lock.txt"  # beside requirements.txt, with the hashes of all packages
+UNLOCK = f"To work without hashes, type: rm -f {LOCK}"
 _INCLUDE = re.compile(r"(-r|-c|--requirement|--constraint)[ =]\s*(\S+)")
 _EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*")
 _NO_CONTENT = {".git", ".venv", "__pycache__", "build"}  # folders that a build of a package makes
 
 
 def requirements_hash(lab: Path) -> str:
-    """Return 12 hex digits that identify the packages in `lab`/requirements.txt.
+    """Return 12 hex digits that identify the packages in `lab`/requirements.txt, and their lock.
+
+    Raises LabError where a file is missing, and where the lock is that of other requirements.
+    """
+    listed = hash_without_lock(lab)
+    if not (lab / LOCK).exists():
+        return listed
+    content = (lab / LOCK).read_bytes()
+    if listed.encode() not in content.partition(b"\n")[0]:
+        raise LabError(f"{LOCK} was not written for this requirements.txt. Type: lab lock; then "
+                       f"commit both. {UNLOCK}")
+    return hashlib.sha256(content).hexdigest()[:12]
+
+
+def hash_without_lock(lab: Path) -> str:
+    """Return 12 hex digits that identify what `lab`/requirements.txt says.
 
     The files of a package that is a path belong to it. Raises LabError where a file is missing.
     """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from taglab.runner.git import AS_COMMITTED, GitError, git, git_bytes
 from taglab.runner.remote import REPOSITORY
-from taglab.runner.requirements import named_paths
+from taglab.runner.requirements import LOCK, named_paths
 
 # Protocol 2 gives any commit, also one that no ref names any more.
 _FETCH = ("-c", "protocol.version=2", "-c", "protocol.file.allow=always",
@@ -51,13 +51,13 @@ def object_format(commit: str) -> str:
 
 
 def write_requirements(lab: Path, commit: str, folder: Path) -> bool:
-    """Write requirements.txt of `commit` to `folder`, with all files and packages that it names.
+    """Write requirements.txt of `commit` to `folder`, its lock, and all that it names.
 
     Returns whether there is a requirements.txt.
     """
     bare = lab / REPOSITORY
     names = set(git("ls-tree", "-r", "-z", "--name-only", commit, cwd=bare).split("\0"))
-    wanted, written = [Path("requirements.txt")], set[str]()
+    wanted, written = [Path("requirements.txt"), Path(LOCK)], set[str]()
     while wanted:
         path = os.path.normpath(wanted.pop())
         for name in sorted(name for name in names - written

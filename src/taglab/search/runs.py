@@ -3,10 +3,14 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import starmap
+from pathlib import Path
+from typing import Any
 
 from taglab.tracking.quick_mlflow import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import FINISHED, PRUNED, Outcome, storable
@@ -38,10 +42,10 @@ class TrialRuns:
         self._experiment, self._parent = parent.info.experiment_id, parent.info.run_id
         experiment = self._client.get_experiment(self._experiment)
         self._name, self._rows = experiment.name, None
-        if sqlite_file(mlflow.get_tracking_uri()):
+        if sqlite_file(uri := mlflow.get_tracking_uri()):
             from taglab.tracking.sqlalchemy_runs import row_writer  # imports SQLAlchemy
 
-            self._rows = row_writer(self._client, experiment)
+            self._rows = row_writer(uri, experiment)
         self._shared, self._code = process is not None, code
         self._tags = new_run_tags() | {"search": journal.identity, PARENT: self._parent}
         self._all = self._own = f"tags.search = '{journal.identity}' and tags.trial != ''"
@@ -171,21 +175,28 @@ class TrialRuns:
         record.error = self._mask(record.error.encode(errors="backslashreplace")).decode()
         if record.error:
             (folder / "traceback.txt").write_text(record.error, encoding="utf-8")
-        params = [] if record.refused else [
-            Param(name, storable(str(value))[:LONGEST_PARAM])
-            for name, value in self._plan.params(record.point).items()]
-        tags = [RunTag(*tag) for tag in self._tags_of(record).items()]
-        metrics = self._metrics_of(record)
+        params = {} if record.refused else {
+            name: storable(str(value))[:LONGEST_PARAM]
+            for name, value in self._plan.params(record.point).items()}
+        metrics, tags = self._metrics_of(record), self._tags_of(record)
         log = folder / "output.log"
         if log.exists():
             mask_file(log, self._mask) if log.stat().st_size else log.unlink()
         if any(folder.iterdir()):
-            self._client.log_artifacts(record.run_id, str(folder))
+            self._log_files(record.run_id, folder)
         if not (self._rows and self._rows.end(
                 record.run_id, metrics, params, tags, record.state, record.ended)):
-            self._client.log_batch(record.run_id, metrics, params, tags)
+            self._client.log_batch(record.run_id, metrics, [*starmap(Param, params.items())],
+                                   [*starmap(RunTag, tags.items())])
             self._client.set_terminated(record.run_id, record.state, record.ended)
         shutil.rmtree(folder)
+
+    def _log_files(self, run_id: str, folder: Path) -> None:
+        if self._rows:  # the client would look up the run first, ten times as long as this takes
+            artifacts: Any = get_artifact_repository(self._rows.artifact_uri(run_id))
+            artifacts.log_artifacts(str(folder))
+        else:
+            self._client.log_artifacts(run_id, str(folder))
 
     def _tags_of(self, record: TrialRecord) -> dict[str, str]:
         """Return the tags that say how a trial ended."""

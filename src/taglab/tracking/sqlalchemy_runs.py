@@ -5,28 +5,27 @@ and 6 transactions for a run; here its start is one transaction, and its end ano
 case is written: what MLflow may refuse, shorten or find there already is left to the client, and so
 is everything where the schema is another one or LAB_PLAIN_RECORDING is 1.
 
-This module uses what MLflow does not document, checked with MLflow 3.17.2: the `_tracking_client`
-of a client, whose store is an `SqlAlchemyStore`; the sessions of that store; the tables of
-`SqlRun`, `SqlTag`, `SqlParam`, `SqlMetric` and `SqlLatestMetric`; `append_to_uri_path`. The name of
-this module has `sqlalchemy` in it, so that signals wait for its writes (`taglab.tracking.signals`).
+This module uses what MLflow does not document, checked with MLflow 3.17.2: `_get_store`,
+which gives the `SqlAlchemyStore` of a file; the tables of `SqlRun`, `SqlTag`, `SqlParam`,
+`SqlMetric` and `SqlLatestMetric`; `append_to_uri_path`. The name of this module has `sqlalchemy` in
+it, so that signals wait for its writes (`taglab.tracking.signals`).
 """
 
 import math
 import os
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from taglab.tracking.quick_mlflow import mlflow
-from mlflow.entities import Experiment, Metric, Param, RunTag
-from mlflow.exceptions import TEMPORARILY_UNAVAILABLE, MlflowException
+from mlflow.entities import Experiment, Metric
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric, SqlMetric, SqlParam, SqlRun, SqlTag)
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Table, Update, insert, update
-from sqlalchemy.exc import OperationalError
 
 from taglab.names import is_accepted
 
@@ -41,10 +40,7 @@ Row = dict[str, Any]
 
 
 class RunRows:
-    """Writes the runs of one experiment.
-
-    A locked or full database is waited for, and raises, as in MLflow.
-    """
+    """Writes the runs of one experiment, where the client need not."""
 
     def __init__(self, store: SqlAlchemyStore, experiment: Experiment) -> None:
         self._engine, self._experiment = store.engine, experiment
@@ -65,16 +61,17 @@ class RunRows:
                "user_id": tags.get("mlflow.user", "unknown"), "lifecycle_stage": "active",
                "start_time": int(time.time() * 1000), "source_type": "UNKNOWN",
                "source_name": "", "source_version": "", "entry_point_name": ""}
-        pairs = [*tags.items(), ("mlflow.runName", name)]
-        return run_id if self._write({RUNS: [run], TAGS: _rows(run_id, pairs)}) else ""
+        texts = _rows(run_id, [*tags.items(), ("mlflow.runName", name)])
+        return run_id if self._write({RUNS: [run], TAGS: texts}) else ""
 
-    def end(self, run_id: str, metrics: Sequence[Metric], params: Sequence[Param],
-            tags: Sequence[RunTag], status: str, end_time: int) -> bool:
+    def end(self, run_id: str, metrics: Sequence[Metric], params: Mapping[str, str],
+            tags: Mapping[str, str], status: str, end_time: int) -> bool:
         """Log all that to a run and end it; return False where the client has to."""
-        if mlflow.get_active_model_id() or not all(
-                is_accepted(each.key) for each in [*metrics, *params, *tags]) or any(
-                len(each.value) > longest for longest, some in (
-                    (LONGEST_PARAM, params), (LONGEST_TAG, tags)) for each in some):
+        names = [*(each.key for each in metrics), *params, *tags]
+        if mlflow.get_active_model_id() or not (
+                all(map(is_accepted, names))
+                and all(len(value) <= LONGEST_PARAM for value in params.values())
+                and all(len(value) <= LONGEST_TAG for value in tags.values())):
             return False
         rows = [_metric_row(run_id, each) for each in metrics]
         latest = {row["key"]: row for row in sorted(
@@ -82,9 +79,8 @@ class RunRows:
         ended = update(RUNS).values(status=status, end_time=end_time).where(
             RUNS.c.run_uuid == run_id, RUNS.c.lifecycle_stage == "active")
         return self._write({
-            PARAMS: _rows(run_id, [(each.key, each.value) for each in params]),
-            METRICS: rows, LATEST: [*latest.values()],
-            TAGS: _rows(run_id, [(each.key, each.value) for each in tags])}, ended)
+            PARAMS: _rows(run_id, params.items()), METRICS: rows, LATEST: [*latest.values()],
+            TAGS: _rows(run_id, tags.items())}, ended)
 
     def artifact_uri(self, run_id: str) -> str:
         """Return where the artifacts of a run are."""
@@ -105,16 +101,14 @@ class RunRows:
                 for table, rows in tables.items():
                     if rows:
                         connection.execute(insert(table), rows)
-        except OperationalError as error:
-            raise MlflowException(str(error), TEMPORARILY_UNAVAILABLE) from error
-        except Exception:  # a key is there already, or SQLite cannot hold a value
+        except Exception:  # a key is there already, or the disk is full, say: the client says what
             return False
         return True
 
 
-def row_writer(client: mlflow.MlflowClient, experiment: Experiment) -> RunRows | None:
-    """Return what writes runs of an experiment to the store of a client; None for the client."""
-    store = client._tracking_client.store
+def row_writer(uri: str, experiment: Experiment) -> RunRows | None:
+    """Return what writes runs of an experiment to the store at `uri`; None for the client."""
+    store = _get_store(uri)  # type: ignore[no-untyped-call]  # MLflow's
     if (os.environ.get(PLAIN) == "1" or type(store) is not SqlAlchemyStore
             or store.engine.dialect.name != "sqlite"):
         return None
@@ -122,7 +116,7 @@ def row_writer(client: mlflow.MlflowClient, experiment: Experiment) -> RunRows |
     return rows if rows.can_write else None
 
 
-def _rows(run_id: str, pairs: Sequence[tuple[str, str]]) -> list[Row]:
+def _rows(run_id: str, pairs: Iterable[tuple[str, str]]) -> list[Row]:
     return [{"run_uuid": run_id, "key": key, "value": value} for key, value in pairs]
 
 

@@ -1,4 +1,7 @@
-"""The lab's side: lab.py rates TRIALS SECONDS WORKERS, lab.py stopping ORDER, or lab.py kills"""
+"""The lab's side: lab.py PART, with the arguments of the function PART
+
+    rates TRIALS SECONDS WORKERS | page TRIALS | reports PRUNER | stopping ORDER | kills
+"""
 import json
 import os
 import random
@@ -13,7 +16,7 @@ from taglab.tracking import start_run
 
 import mlflow
 from batches import STEPS, TRIALS, WORKERS, step
-from optuna.pruners import MedianPruner
+from optuna.pruners import MedianPruner, NopPruner
 
 POINTS, REPEATS = 110, 20
 
@@ -31,6 +34,33 @@ def rates(trials: str, seconds: str, workers: str) -> dict[str, float]:
     return {"seconds": returned - started, "start": ended[0] - float(seconds) - started,
             "end": returned - ended[-1], "each": (ended[-1] - ended[0]) / (len(ended) - 1),
             "first 100": (ended[99] - ended[0]) / 99, "last 100": (ended[-1] - ended[-100]) / 99}
+
+
+def page(trials: str) -> dict[str, float]:
+    """Search, then look at the first 100 nested runs and at the best ones, as MLflow's UI does."""
+    figures = rates(trials, "0", "2")
+    client, [experiment] = mlflow.MlflowClient(), mlflow.search_experiments(
+        filter_string="name = 'benchmark'")
+    for name, order in (("newest", "attributes.start_time DESC"), ("best", "metrics.value ASC")):
+        started = time()
+        found = client.search_runs([experiment.experiment_id], "tags.trial != ''", max_results=100,
+                                   order_by=[order])
+        figures[name] = time() - started
+        assert len(found) == 100
+    return figures
+
+
+def reports(pruner: str) -> dict[str, float]:
+    """Search with 8 workers; the metric is how long 30 reports of a trial take."""
+    def train(x: int, trial) -> float:
+        started = time()
+        for number in range(30):
+            trial.report(x, number)
+        return time() - started
+
+    result = search(train, {"x": list(range(80))}, direction="minimize", method="grid", workers=8,
+                    max_concurrent=8, pruner=NopPruner() if pruner == "pruner" else None)
+    return {"seconds": float(result.trials["value"].median())}
 
 
 def stopping(order: str) -> dict[str, float]:
@@ -90,7 +120,7 @@ def search_with_a_kill(begun: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    parts = {"rates": rates, "stopping": stopping, "kills": kills}
+    parts = {"rates": rates, "page": page, "reports": reports, "stopping": stopping, "kills": kills}
     with start_run(__file__, {}):
         figures = parts[sys.argv[1]](*sys.argv[2:])
     print(json.dumps(figures))

@@ -2,13 +2,17 @@
 import io
 import sys
 
+import mlflow
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from taglab.search import figures, search
 from taglab.search.figures import (
     importances, plot_importances, plot_learning_curves, plot_parallel_coordinates, plot_pareto,
     plot_search_history)
+from taglab.testing import artifacts, runs_in
+from taglab.tracking import start_run
 
 REPORTS = pd.Series([1.0, 0.5], index=[1, 2])
 TRIALS = pd.DataFrame({"number": [0, 2, 3], "value": [0.5, 0.4, 0.9], "gamma": [0.1, 1.0, 0.2],
@@ -59,3 +63,24 @@ def test_the_parameter_that_explains_the_values_is_the_most_important():
     found = importances(params["decides"] * 2.0 + (params["kind"] == "a") * 40, params)
     assert found.idxmax() == "decides" and found["decides"] > 0.7 and found["idle"] < 0.01
     assert 0.05 < found["kind"] < 0.3
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_the_figures_of_a_search_are_drawn_at_the_end_of_its_run(
+        own_store, monkeypatch, capfd, broken):
+    def train(x):
+        return x
+
+    drawn = []
+    plot = figures.plot_search_history
+    monkeypatch.setattr(figures, "plot_search_history", lambda *given: (
+        drawn.append(mlflow.active_run().info.status), plot(*(given if not broken else ())))[1])
+    monkeypatch.setenv("LAB_STATE", str(own_store / "state"))
+    with start_run("quick/main.py", {}):
+        found = search(train, {"x": [1, 2]}, method="grid", direction="maximize")
+        del found.trials["value"]  # the user's own
+        assert not drawn
+    client, [parent], _ = runs_in(own_store)
+    assert drawn == ["RUNNING"] and parent.info.status == "FINISHED"
+    assert ("history.png" in artifacts(client, parent)) != broken
+    assert ("warning: figures of the search in run" in capfd.readouterr().err) == broken

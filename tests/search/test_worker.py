@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import random
 from pathlib import Path
@@ -7,8 +8,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from taglab.search import Pruned
+from taglab.search.messages import FAILED, Report, Reports, Task
 from taglab.search.objective import read_result, takes_trial
-from taglab.search.worker import seed_imported_libraries
+from taglab.search.worker import run_trial, seed_imported_libraries
 
 
 def test_numbers_are_metrics_and_files_and_figures_go_to_the_folder(tmp_path, monkeypatch):
@@ -69,3 +71,40 @@ def test_the_seed_sets_every_imported_generator():
 def test_pruned_passes_functions_that_catch_exceptions():
     assert not issubclass(Pruned, Exception)
     assert takes_trial(lambda a, trial: 1) and not takes_trial(lambda a: 1)
+
+
+def reporting(x, trial):
+    for step in (1, 2, 2, 3):
+        trial.report(x * step, step)
+        x += 1
+    raise ValueError("the end")
+
+
+@pytest.mark.parametrize("pause, sent", [(60, [{1: 5.0, 2: 12.0, 3: 24.0}]),
+                                         (-1, [{1: 5.0}, {2: 12.0}, {2: 14.0}, {3: 24.0}])])
+def test_without_a_pruner_reports_are_sent_now_and_then_and_those_of_a_failed_trial_too(
+        tmp_path, monkeypatch, pause, sent):
+    monkeypatch.setattr("taglab.search.worker.PAUSE", pause)
+    assert messages_of(tmp_path, asks=False) == [Reports(values) for values in sent]
+
+
+def test_a_pruner_hears_each_report_and_answers_it(tmp_path):
+    assert messages_of(tmp_path, asks=True) == [
+        Report(5.0, 1), Report(12.0, 2), Report(14.0, 2), Report(24.0, 3)]
+
+
+def messages_of(folder, asks):
+    """Return what a trial sends that fails after four reports, each answered beforehand."""
+    ours, theirs = multiprocessing.Pipe()
+    for _ in range(4):
+        ours.send(False)
+    saved = os.dup(1), os.dup(2)
+    try:
+        outcome = run_trial(reporting, {}, theirs, Task(0, {"x": 5}, folder, [], 0, {}, asks))
+    finally:
+        os.dup2(saved[0], 1), os.dup2(saved[1], 2)
+    assert outcome.state == FAILED and "the end" in outcome.error
+    messages = []
+    while ours.poll():
+        messages.append(ours.recv())
+    return messages

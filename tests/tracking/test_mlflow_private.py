@@ -37,6 +37,8 @@ LIBRARY = SOURCE / "taglab"
 NOT_OF_MLFLOW = {"_trial_id"}  # but of Optuna
 DOCUMENTED = {"mlflow", "mlflow.entities", "mlflow.exceptions"}
 RUN_CONTEXT = "MLFLOW_RUN_CONTEXT"
+ARTIFACTS = "mlflow.store.artifact.artifact_repository_registry"
+MODELS = "mlflow.store.tracking.dbmodels.models"
 REST_STORE = "mlflow.store.tracking.rest_store.RestStore"
 SERVICE = "mlflow.tracking._tracking_service"
 VALIDATION = "mlflow.utils.validation"
@@ -54,6 +56,11 @@ TABLE = {
     "tracking/context.py": {RUN_CONTEXT, "mlflow.tracking.context.registry.resolve_tags"},
     "tracking/server_errors.py": {
         "mlflow.utils.rest_utils", "_get_http_response_with_retries"},
+    "search/": {f"{ARTIFACTS}.get_artifact_repository"},
+    "tracking/sqlalchemy_runs.py": {
+        f"{SERVICE}.utils._get_store", "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore",
+        "mlflow.utils.uri.append_to_uri_path", f"{MODELS}.SqlLatestMetric", f"{MODELS}.SqlMetric",
+        f"{MODELS}.SqlParam", f"{MODELS}.SqlRun", f"{MODELS}.SqlTag"},
     "tracking/run.py": {"mlflow.ActiveRun.__exit__"},
     "tracking/store.py": {"mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore"},
     "training/": {
@@ -64,6 +71,11 @@ TABLE = {
 SIGNATURES = {
     "mlflow.ActiveRun.__exit__": ["self", "exc_type", "exc_val", "exc_tb"],
     "mlflow.protos.service_pb2": None,
+    f"{ARTIFACTS}.get_artifact_repository": [
+        "artifact_uri", "tracking_uri", "registry_uri"],
+    **dict.fromkeys((f"{MODELS}.{name}" for name in (
+        "SqlLatestMetric", "SqlMetric", "SqlParam", "SqlRun", "SqlTag"))),
+    "mlflow.utils.uri.append_to_uri_path": ["uri", "paths"],
     "mlflow.store.tracking.sqlalchemy_store.SqlAlchemyStore": [
         "db_uri", "default_artifact_root", "read_db_uri"],
     "mlflow.tracking.context.registry.resolve_tags": ["tags", "ignore"],
@@ -81,6 +93,7 @@ SIGNATURES = {
         "self", "model_id", "local_dir", "artifact_path"],
     f"{SERVICE}.utils": None,
     f"{SERVICE}.utils._get_rest_store": ["store_uri", "_"],
+    f"{SERVICE}.utils._get_store": ["store_uri", "artifact_uri"],
     f"{SERVICE}.utils._tracking_store_registry": None,
     f"{SERVICE}.utils._tracking_store_registry.register": ["scheme", "store_builder"],
     f"{SERVICE}.utils._tracking_store_registry._get_store_with_resolved_uri": [

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from taglab.search.errors import SearchError
 from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import (
-    FAILED, PRUNED, LoadFailed, Outcome, Report, Result, Task, WorkerDied)
+    FAILED, PRUNED, LoadFailed, Outcome, Report, Reports, Result, Task, WorkerDied)
 from taglab.search.objective import Choices, name_of
 from taglab.search.plan import Plan
 from taglab.search.queue import HEARTBEAT, POLL, TrialQueue
@@ -111,7 +111,8 @@ class Launcher:
             record.number, record.point, self._journal.files(record.number), self._plan.metrics,
             seed=(self._plan.seed + record.number) % 2**32,
             environment={"MLFLOW_TRACKING_URI": mlflow.get_tracking_uri(),
-                         "MLFLOW_RUN_ID": record.run_id}))
+                         "MLFLOW_RUN_ID": record.run_id},
+            asks=self._plan.pruner is not None))
 
     def _send(self, record: TrialRecord, message: Task | bool) -> None:
         with contextlib.suppress(OSError):  # a server that has died is noticed in `_receive`
@@ -133,6 +134,9 @@ class Launcher:
             return
         if isinstance(message, Report):
             self._send(record, self._queue.report(record, message))
+        elif isinstance(message, Reports):
+            record.reports |= {step: value for step, value in message.values.items()
+                               if step not in record.reports}
         elif isinstance(message, Outcome):
             self._finish(record, message)
         elif record.attempts == 1:

@@ -25,6 +25,7 @@ class Task:
     metrics: list[str]  # to optimise
     seed: int
     environment: dict[str, str]
+    asks: bool = True  # whether a pruner answers each report
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class Report:
 
     value: float
     step: int
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What a trial has reported where no pruner listens, values by step; without an answer."""
+
+    values: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -60,4 +68,4 @@ class LoadFailed:
     traceback: str
 
 
-Result = Report | Outcome | WorkerDied
+Result = Report | Reports | Outcome | WorkerDied

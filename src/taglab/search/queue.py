@@ -133,8 +133,6 @@ class TrialQueue:
         if report.step in record.reports:
             return False
         record.reports[report.step] = report.value
-        if not self._plan.pruner:
-            return False
         trial = self._trials[record.number]
         trial.report(report.value, report.step)
         if self._order:

@@ -1,5 +1,6 @@
 """The result of a search: what it found, and its summary in the parent run."""
 
+import sys
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from taglab.search import figures
 from taglab.search.journal import TrialRecord
 from taglab.search.messages import FAILED, FINISHED, PRUNED
 from taglab.search.plan import Plan
+from taglab.tracking.deferred import defer
 from taglab.tracking.quick_mlflow import mlflow
 
 FEWEST = 10  # finished trials from which importances can be estimated
@@ -56,8 +58,7 @@ def log_result(plan: Plan, records: list[TrialRecord], run_id: str) -> SearchRes
     mlflow.log_text(trials.to_csv(index=False), "trials.csv")
     if not best:
         return None
-    for name, figure in draw_figures(plan, records, best, trials).items():
-        mlflow.log_figure(figure, f"{name}.png")
+    defer(run_id, lambda: log_figures(plan, records, best, run_id))
     if single:
         return SearchResult(plan.params(single.point), single.values[0], single.run_id, run_id,
                             trials)
@@ -70,11 +71,12 @@ def best_trials(plan: Plan, records: list[TrialRecord]) -> list[TrialRecord]:
 
     Only trials that meet their constraints; empty when none of them finished.
     """
+    kept = [record for record in records if record.can_be_best]
+    if len(plan.directions) == 1:
+        return [min(kept, key=lambda record: plan.losses(record.values))] if kept else []
     study = optuna.create_study(directions=plan.study_directions)
-    kept = [record for record in records if not record.refused]
     study.add_trials([record.to_optuna(plan) for record in kept])
-    best = [kept[trial.number] for trial in study.best_trials]
-    return best[:1] if len(plan.directions) == 1 else best
+    return [kept[trial.number] for trial in study.best_trials]
 
 
 def log_options(plan: Plan, best: TrialRecord | None, run_id: str) -> None:
@@ -113,10 +115,23 @@ def why_none(records: list[TrialRecord]) -> str:
             f"{records[0].error}")
 
 
+def log_figures(
+    plan: Plan, records: list[TrialRecord], best: list[TrialRecord], run_id: str
+) -> None:
+    """Log the figures of a search to its run; only warn if that fails."""
+    try:
+        for name, figure in draw_figures(plan, records, best).items():
+            mlflow.MlflowClient().log_figure(run_id, figure, f"{name}.png")
+    except Exception as error:
+        print(f"warning: figures of the search in run {run_id} were not stored: {error}",
+              file=sys.stderr)
+
+
 def draw_figures(
-    plan: Plan, records: list[TrialRecord], best: list[TrialRecord], trials: pd.DataFrame
+    plan: Plan, records: list[TrialRecord], best: list[TrialRecord]
 ) -> dict[str, Figure]:
     """Return the figures of a search, by name."""
+    trials = table(plan, records)
     finished = trials[[each.can_be_best for each in records]]
     if len(plan.directions) > 1:
         front = [each.number for each in best]

@@ -17,7 +17,7 @@ from typing import Any
 
 import cloudpickle
 
-from taglab.search.messages import LoadFailed, Report, Result, Task, WorkerDied
+from taglab.search.messages import LoadFailed, Outcome, Result, Task, WorkerDied
 from taglab.search.objective import Choices
 from taglab.search.worker import run_trials
 
@@ -87,6 +87,6 @@ class Pool:
             process = self._processes.pop(ready)
             process.join()
             message = WorkerDied(process.exitcode or 0)
-        if number is not None and not isinstance(message, Report):
+        if number is not None and isinstance(message, (Outcome, WorkerDied)):
             del self._busy[number]
         self._control.send((number, message))

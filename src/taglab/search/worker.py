@@ -13,6 +13,7 @@ import math
 import os
 import random
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,8 +21,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from taglab.search.messages import FAILED, FINISHED, PRUNED, Outcome, Report, Task, storable
+from taglab.search.messages import (
+    FAILED, FINISHED, PRUNED, Outcome, Report, Reports, Task, storable)
 from taglab.search.objective import Choices, name_of, params_at, read_result, takes_trial
+
+PAUSE = 1.0  # seconds between two messages with reports, where no pruner listens
 
 
 class Pruned(BaseException):
@@ -29,6 +33,27 @@ class Pruned(BaseException):
 
     Not an `Exception`, so that a training function that catches those is stopped all the same.
     """
+
+
+@dataclass
+class ReportBuffer:
+    """Keeps what a trial reports where no pruner listens, and sends it once a second."""
+
+    connection: Connection
+    values: dict[int, float] = field(default_factory=dict)  # by step
+    sent: float = field(default_factory=time.monotonic)
+
+    def add(self, value: float, step: int) -> None:
+        """Keep a value; a step that was reported before changes nothing."""
+        self.values.setdefault(step, value)
+        if time.monotonic() - self.sent > PAUSE:
+            self.send()
+
+    def send(self) -> None:
+        """Send what is kept."""
+        if self.values:
+            self.connection.send(Reports(self.values))
+        self.values, self.sent = {}, time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -39,6 +64,7 @@ class Trial:
     folder: Path  # files in it become artifacts of the trial's run
     connection: Connection = field(repr=False)
     constraints: dict[str, float] = field(default_factory=dict)  # as they were set
+    buffer: ReportBuffer | None = field(default=None, repr=False)  # None: a pruner answers
 
     def report(self, value: float, step: int) -> None:
         """Report an intermediate value of the metric; raises Pruned where the trial is to stop.
@@ -46,6 +72,8 @@ class Trial:
         value: of the metric to optimise, after this step.
         step: counts what the trial has done so far, epochs for example.
         """
+        if self.buffer:
+            return self.buffer.add(float(value), int(step))
         self.connection.send(Report(float(value), int(step)))
         if self.connection.recv():
             raise Pruned(float(value))
@@ -86,7 +114,8 @@ def run_trial(
         sys.stdout.reconfigure(line_buffering=True)
     os.environ.update(task.environment)
     seed_imported_libraries(task.seed)
-    trial = Trial(task.number, task.folder, connection)
+    buffer = None if task.asks else ReportBuffer(connection)
+    trial = Trial(task.number, task.folder, connection, buffer=buffer)
     try:
         # A copy, so that a trial that changes a value does not change it for the next one.
         params = copy.deepcopy(params_at(task.point, choices))
@@ -95,6 +124,8 @@ def run_trial(
         try:
             metrics = read_result(train(**params), task.metrics, task.folder, name_of(train))
         finally:
+            if buffer:
+                buffer.send()
             _end_active_runs()
         return Outcome(FINISHED, [metrics[name] for name in task.metrics or metrics], metrics,
                        constraints=trial.constraints)

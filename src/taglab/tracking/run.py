@@ -24,6 +24,7 @@ from taglab.tag_parameters import TagError, message_of_build
 from taglab.tracking.capture import captured
 from taglab.tracking.connection import connect
 from taglab.tracking.context import set_variable, tagged_runs
+from taglab.tracking.deferred import deferred_work
 from taglab.tracking.kept import kept_until_finished
 from taglab.tracking.lost_runs import end_lost_runs
 from taglab.tracking.masking import mask_file, read_mask
@@ -83,7 +84,7 @@ def _recorded(
         with _marked(run, uri):
             log, status = Path(folder, "output.log"), FAILED
             try:
-                with captured(log):
+                with captured(log), deferred_work(run.info.run_id):
                     log_origin(lab, config, tags)
                     yield run
                 status = FINISHED

@@ -29,7 +29,10 @@ TARGETS = [("two-layers", OURS, "plain", 2.0), ("two-layers", LIKE_THEIRS, "plai
              for ours, rival, least in ((OURS, "lightning", 1.0), (LIKE_THEIRS, "lightning", 1.0),
                                         (OURS, "by hand, fused", 1 / 1.07),
                                         (LIKE_THEIRS, "by hand", 1 / 1.07)))]
+TARGETS += [("digits", OURS, f"{OURS}, channels first", 1.3)]
 METRICS_SECONDS = 0.6
+LONG_BATCH, FLAT = 244e-6, 1.1  # seconds of a batch in a long epoch, and to one in a short epoch
+WORKERS = 2.0  # times as fast as with new ones in each epoch
 
 
 class Bench:
@@ -63,6 +66,14 @@ class Bench:
         script = self._scripts / "epochs.py"
         return json.loads(self.run(script, network, device, rounds))
 
+    def long_epochs(self) -> dict[str, list[float]]:
+        """Return the seconds a batch in a short and in a long epoch, of each loop."""
+        return json.loads(self.run(self._scripts / "long_epochs.py"))
+
+    def workers(self, rounds: int) -> dict[str, float]:
+        """Return the seconds an epoch with worker processes that stay and with new ones."""
+        return json.loads(self.run(self._scripts / "workers.py", rounds))
+
     def metrics(self, rounds: int) -> float:
         """Return the median seconds to log 1,000 epochs of four metrics."""
         return statistics.median(
@@ -72,6 +83,17 @@ class Bench:
 def verdict(met: bool) -> str:
     """Return what stands at the end of a line."""
     return "met" if met else "MISSED"
+
+
+def show_long_epochs(found: dict[str, list[float]]) -> None:
+    """Print what a batch costs in short and in long epochs."""
+    for loop, (short, long) in found.items():
+        print(f"{loop}, a batch of one sample: {1e6 * short:.0f} µs in an epoch of 1,000, "
+              f"{1e6 * long:.0f} µs in one of 80,000, {long / short:.2f} times as much")
+    short, long = found[OURS]
+    print(f"{OURS}, epoch of 80,000 batches (at most {FLAT:.2f} times as much): "
+          f"{verdict(long <= FLAT * short)}, (at most {1e6 * LONG_BATCH:.0f} µs): "
+          f"{verdict(long <= LONG_BATCH)}")
 
 
 def main() -> None:
@@ -90,6 +112,11 @@ def main() -> None:
             ratio = found[network][rival] / found[network][ours]
             print(f"{network}: {ours} is {ratio:.2f} times as fast as {rival} "
                   f"(at least {target:.2f}): {verdict(ratio >= target)}")
+        show_long_epochs(bench.long_epochs())
+        staying, new = bench.workers(rounds).values()
+        print(f"an epoch read by 2 workers: {1000 * staying:.0f} ms with ones that stay, "
+              f"{1000 * new:.0f} ms with new ones, {new / staying:.2f} times as fast "
+              f"(at least {WORKERS:.2f}): {verdict(new / staying >= WORKERS)}")
         if device == "cuda":
             wide = bench.epochs("wide", device, rounds)
             single, half = wide["taglab.training"], wide["taglab.training, bfloat16"]

@@ -28,11 +28,12 @@ FUSED, NOT_FUSED = partial(ADAM, fused=True), partial(ADAM, fused=False)
 
 
 def lib_training(case: Case, model: nn.Module, epochs: int, precision: str = "float32",
-                 adam: Callable[..., torch.optim.Optimizer] = ADAM) -> None:
+                 adam: Callable[..., torch.optim.Optimizer] = ADAM,
+                 channels_last: bool | None = None) -> None:
     """Train with the lab's `fit`."""
     fit(model, case.train, case.validation, loss=cross_entropy, metrics={"accuracy": accuracy},
         optimizer=adam, epochs=epochs, batch_size=case.batch, device=case.device,
-        precision=precision)
+        precision=precision, channels_last=channels_last)
 
 
 def by_hand(case: Case, model: nn.Module, epochs: int,
@@ -131,6 +132,7 @@ def with_lightning(case: Case, model: nn.Module, epochs: int) -> None:
 LOOPS = {"taglab.training": lib_training, "by hand, fused": partial(by_hand, adam=FUSED),
          "taglab.training, not fused": partial(lib_training, adam=NOT_FUSED), "by hand": by_hand,
          "plain": plain, "lightning": with_lightning}
+FIRST = {"taglab.training, channels first": partial(lib_training, channels_last=False)}
 ON_GPU = {"taglab.training, bfloat16": partial(lib_training, precision="bfloat16")}
 
 
@@ -153,7 +155,7 @@ def main(name: str, device: str, rounds: int) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     case = NETWORKS[name](device)
-    loops = LOOPS | (ON_GPU if device == "cuda" else {})
+    loops = LOOPS | (ON_GPU if device == "cuda" else {}) | (FIRST if name == "digits" else {})
     if name == "wide":
         loops = {loop: loops[loop] for loop in ("taglab.training", *ON_GPU)}
     found: dict[str, list[float]] = {loop: [] for loop in loops}
@@ -165,4 +167,5 @@ def main(name: str, device: str, rounds: int) -> None:
     print(json.dumps({loop: statistics.median(values) for loop, values in found.items()}))
 
 
-main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from taglab.training import NotFinite, evaluate
-from taglab.training.loop import fuse_step
+from taglab.training.loop import clear_gradients, fuse_step
 from taglab.training.metrics import CHECK_EVERY, Means
 from tests.training.examples import blobs, network, trained
 
@@ -153,6 +153,26 @@ def test_the_step_is_one_call_where_nobody_chose_and_pytorch_can(optimizer, fuse
     parameter.grad = torch.ones(3)
     fuse_step(stepper)
     assert stepper.param_groups[0].get("fused") is fused
+
+
+class Cleared(SGD):
+    """An optimizer with a `zero_grad` of its own."""
+
+    count = 0
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        self.count += 1
+
+
+def test_the_gradients_of_all_groups_are_cleared_and_a_zero_grad_of_ones_own_is_called():
+    parameters = [nn.Parameter(torch.zeros(3)) for _ in range(2)]
+    for optimizer, left in ((SGD, False), (Cleared, True)):
+        stepper = optimizer([{"params": [each]} for each in parameters], lr=0.1)
+        for parameter in parameters:
+            parameter.grad = torch.ones(3)
+        clear_gradients(stepper)
+        assert [parameter.grad is not None for parameter in parameters] == [left] * 2
+    assert stepper.count == 1
 
 
 def test_an_optimizer_for_sparse_gradients_alone_trains():

@@ -25,7 +25,7 @@ from taglab.training.checks import (
 from taglab.training.data import Batches, Data, Sampler, check_data
 from taglab.training.device import choose_device, choose_precision
 from taglab.training.distributed import join_process_group, rank, world_size
-from taglab.training.layout import channels_last_pays, set_layout
+from taglab.training.layout import channels_last_in, channels_last_pays
 from taglab.training.logger import log_epochs
 from taglab.training.loop import TrainingLoop
 from taglab.training.metrics import MetricFunction, evaluate_batches, parts_of
@@ -98,43 +98,58 @@ def fit(
         seed_generators(seed, rank())
         if channels_last is None:
             channels_last = channels_last_pays(model, target)
-        if channels_last:
-            set_layout(model, torch.channels_last)
-        stepper = optimizer(model.to(target).parameters())
-        check_optimizer(stepper)
-        moved = schedule and schedule(stepper)
-        check_schedule(moved, schedule_each, best, maximize)
-        loop = TrainingLoop(model, stepper, moved, schedule_each, measured,
-                            choose_precision(precision, target), target, accumulate, clip)
-        seen = Batches(train, batch_size // world_size(), target, True, sampler, workers,
-                       drop_last, skip_single=has_batch_norm(model))
-        unseen = None if validation is None else Batches(
-            validation, 4 * batch_size // world_size(), target, workers=workers)
-        checkpoint = Checkpoint(
-            loop.state_dict(), first_batch(seen, seed), first_batch(unseen, seed), epochs,
-            batch_size, drop_last, accumulate, best, maximize, patience, schedule_each, clip,
-            precision, channels_last, seed)
-        if state := checkpoint.load():
-            loop.load_state_dict(state)
-        with log_epochs(epochs, loop.rows, tensorboard) as logger:
-            while not loop.is_over(epochs, patience):
-                epoch = len(loop.rows) + 1
-                # An epoch depends on no earlier one, so that it is the same after resuming.
-                seed_generators(seed, rank(), epoch)
-                row = loop.train(logger.follow(seen.epoch(combine_seeds(seed, epoch))))
-                if unseen:
-                    row |= loop.validate(logger.follow(unseen.epoch(0)))
-                loop.end_epoch(row, best, maximize)
-                logger.log(epoch, row, model)
-                checkpoint.save_if_due(loop.state_dict)
-        model.load_state_dict(loop.best_weights)
-        if channels_last:
-            set_layout(model, torch.contiguous_format)
+        with channels_last_in(model, channels_last):
+            stepper = optimizer(model.to(target).parameters())
+            check_optimizer(stepper)
+            moved = schedule and schedule(stepper)
+            check_schedule(moved, schedule_each, best, maximize)
+            loop = TrainingLoop(model, stepper, moved, schedule_each, measured,
+                                choose_precision(precision, target), target, accumulate, clip,
+                                epochs, best, maximize, patience)
+            seen = Batches(train, batch_size // world_size(), target, True, sampler, workers,
+                           drop_last, skip_single=has_batch_norm(model))
+            unseen = None if validation is None else Batches(
+                validation, 4 * batch_size // world_size(), target, workers=workers)
+            checkpoint = Checkpoint(
+                loop.state_dict(), first_batch(seen, seed), first_batch(unseen, seed), epochs,
+                batch_size, drop_last, accumulate, best, maximize, patience, schedule_each, clip,
+                precision, channels_last, seed)
+            run_epochs(loop, seen, unseen, checkpoint, seed, tensorboard)
+            model.load_state_dict(loop.best_weights)
         checkpoint.delete()
+    return finished(loop)
+
+
+def run_epochs(
+    loop: TrainingLoop, seen: Batches, unseen: Batches | None, checkpoint: Checkpoint, seed: int,
+    tensorboard: bool
+) -> None:
+    """Run the epochs that the checkpoint does not hold; log all of them.
+
+    seen, unseen: the batches of the training and the validation data.
+    """
+    if state := checkpoint.load():
+        loop.load_state_dict(state)
+    with log_epochs(loop.epochs, loop.rows, tensorboard) as logger:
+        while not loop.is_over():
+            epoch = len(loop.rows) + 1
+            # An epoch depends on no earlier one, so that it is the same after resuming.
+            seed_generators(seed, rank(), epoch)
+            row = loop.train(logger.follow(seen.epoch(combine_seeds(seed, epoch))))
+            if unseen:
+                row |= loop.validate(logger.follow(unseen.epoch(0)))
+            loop.end_epoch(row)
+            logger.log(epoch, row, loop.model)
+            checkpoint.save_if_due(loop.state_dict)
+
+
+def finished(loop: TrainingLoop) -> Training:
+    """Return what a training was; say so where no epoch has a number by which it is the best."""
     index = pd.RangeIndex(1, len(loop.rows) + 1, name="epoch")
     done = Training(pd.DataFrame(loop.rows, index=index), loop.best_epoch)
-    if not isfinite(done.best[best]) and not rank():
-        print(f"{best} is a number in no epoch: the best epoch is the one with the lowest loss")
+    if not isfinite(done.best[loop.best]) and not rank():
+        print(f"{loop.best} is a number in no epoch: the best epoch is the one with the lowest "
+              "loss")
     return done
 
 

@@ -1,5 +1,8 @@
 """The layout of images in memory, by which a network of convolutions is faster."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -20,6 +23,17 @@ def channels_last_pays(model: nn.Module, device: torch.device) -> bool:
     return device.type == "cpu" and {nn.Conv2d, nn.Flatten} <= kinds <= LAYERS
 
 
-def set_layout(model: nn.Module, layout: torch.memory_format) -> None:
-    """Lay out the parameters and buffers of a model in memory, where they have four dimensions."""
+@contextmanager
+def channels_last_in(model: nn.Module, wanted: bool) -> Iterator[None]:
+    """Run the body with the channels last in a model's memory, where wanted; then put them back."""
+    if wanted:
+        _set_layout(model, torch.channels_last)
+    try:
+        yield
+    finally:
+        if wanted:
+            _set_layout(model, torch.contiguous_format)
+
+
+def _set_layout(model: nn.Module, layout: torch.memory_format) -> None:
     model.to(memory_format=layout)  # type: ignore[call-overload]  # missing in PyTorch's types

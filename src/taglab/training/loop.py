@@ -32,6 +32,9 @@ class TrainingLoop:
     accumulate: batches for each step of the optimizer.
     clip: the largest norm of the gradient, or None: Pascanu et al. (2013), On the difficulty of
         training recurrent neural networks.
+    epochs: how many there are at most.
+    best: the metric that decides which epoch is the best; with `maximize` more of it is better.
+    patience: the training is over after so many epochs without a better one, or None.
     rows: the means of each epoch so far.
     """
 
@@ -44,6 +47,10 @@ class TrainingLoop:
     device: torch.device
     accumulate: int
     clip: float | None
+    epochs: int
+    best: str
+    maximize: bool
+    patience: int | None
     rows: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = 0  # counted from 1
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -65,7 +72,7 @@ class TrainingLoop:
         batches, where = iter(batches), f"epoch {len(self.rows) + 1}"
         means = Means(where)
         while group := list(islice(batches, self.accumulate)):
-            self.optimizer.zero_grad()
+            clear_gradients(self.optimizer)
             samples = sum(len(batch[-1]) for batch in group)
             for batch in group:
                 with self._gradient_sync(batch is group[-1]):
@@ -115,31 +122,31 @@ class TrainingLoop:
                                      f"the validation of epoch {len(self.rows) + 1}")
         return {f"val_{name}": means[name] for name in self.metrics}
 
-    def end_epoch(self, row: dict[str, float], best: str, maximize: bool) -> None:
-        """Add the means of an epoch, move the schedule, and keep the weights of the best epoch.
-
-        Of epochs that are equal in `best` the one with the lower loss is better, of the validation
-        data where there are any. NaN and infinity are worse than any number.
-        """
+    def end_epoch(self, row: dict[str, float]) -> None:
+        """Add the means of an epoch, move the schedule, and keep the weights of the best epoch."""
         self.rows.append(row)
         if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(row[best])
+            self.schedule.step(row[self.best])
         elif self.schedule and self.schedule_each == "epoch":
             self.schedule.step()
-
-        def cost(row: dict[str, float]) -> tuple[float, float]:
-            value = -row[best] if maximize else row[best]
-            return (value if isfinite(value) else inf, row.get("val_loss", row["loss"]))
-
-        if not self.best_epoch or cost(row) < cost(self.rows[self.best_epoch - 1]):
+        if not self.best_epoch or self._cost(row) < self._cost(self.rows[self.best_epoch - 1]):
             self.best_epoch = len(self.rows)
             self.best_weights = {name: value.detach().to("cpu", copy=True)
                                  for name, value in self.model.state_dict().items()}
 
-    def is_over(self, epochs: int, patience: int | None) -> bool:
+    def _cost(self, row: dict[str, float]) -> tuple[float, float]:
+        """Return what is less for a better epoch: of equal ones, for that with the lower loss.
+
+        NaN and infinity are worse than any number.
+        """
+        value = -row[self.best] if self.maximize else row[self.best]
+        return (value if isfinite(value) else inf, row.get("val_loss", row["loss"]))
+
+    def is_over(self) -> bool:
         """Return whether all epochs are done, or `patience` epochs brought no better one."""
-        done = len(self.rows)
-        return done >= epochs or patience is not None and 0 < patience <= done - self.best_epoch
+        done, patience = len(self.rows), self.patience
+        return (done >= self.epochs or
+                patience is not None and 0 < patience <= done - self.best_epoch)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint holds."""
@@ -156,6 +163,16 @@ class TrainingLoop:
     def _stateful(self) -> list[Any]:
         parts = (self.model, self.optimizer, self.scaler, self.schedule)
         return [part for part in parts if part is not None]
+
+
+def clear_gradients(optimizer: Optimizer) -> None:
+    """Forget the gradients, as `zero_grad` does, which costs 9 µs more in each small step."""
+    if type(optimizer).zero_grad is not Optimizer.zero_grad:
+        optimizer.zero_grad()  # its own may do more
+        return
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
 
 
 def fuse_step(optimizer: Optimizer) -> None:

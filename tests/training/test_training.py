@@ -223,6 +223,24 @@ def test_an_interrupted_training_resumes_with_the_same_result(
     assert not list((own_store / "state" / "training").iterdir()), "no checkpoint is left"
 
 
+def test_a_compiled_model_trains_and_resumes_with_the_same_result(own_store, monkeypatch):
+    monkeypatch.setenv("LAB_STATE", str(own_store / "state"))
+
+    def compiled() -> nn.Sequential:
+        model = network(dropout=0.5)
+        model.compile(backend="eager", dynamic=False)  # which needs no C++ compiler
+        return model
+
+    whole, model = compiled(), compiled()
+    expected = trained(whole, epochs=4, batch_size=20)
+    with contextlib.suppress(Stop), start_run("quick/main.py", {}):
+        trained(compiled(), epochs=4, batch_size=20, loss=stopping(18))
+    with start_run("quick/main.py", {}):
+        done = trained(model, epochs=4, batch_size=20)
+    pd.testing.assert_frame_equal(done.history, expected.history, check_exact=True)
+    assert same(model, whole) and model.state_dict().keys() == network().state_dict().keys()
+
+
 @pytest.mark.parametrize("change", [
     {"seed": 1}, {"train": blobs(seed=9)}, {"model": network(seed=1)},
     {"optimizer": STANDING_STILL}, {"config": {"folds": 2}}])

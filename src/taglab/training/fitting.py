@@ -79,7 +79,9 @@ def fit(
     a training that was killed resumes after its last checkpoint, with the same result.
 
     A model returns one tensor, or `Regularised(output, term)`, whose term is added to the loss.
-    Where a model has BatchNorm, a last batch of one sample is left out of the training.
+    Where a model has BatchNorm, a last batch of one sample is left out of the training. One that is
+    compiled in place, `model.compile(dynamic=False, options={"fallback_random": True})`, trains and
+    resumes like any other.
 
     train, validation: tensors (inputs, …, targets) with a row for each sample, a Dataset or a
         DataLoader. Without validation data the best epoch is that of the lowest training loss.

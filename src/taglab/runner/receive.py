@@ -182,8 +182,8 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
                 server=has_server(lab))
 
 
-def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
-                 status: str = PENDING) -> tuple[Build, TextIO] | None:
+def create_build(lab: Path, commit: Commit, text: str, parent: int = 0, status: str = PENDING,
+                 skip_done: bool = False) -> tuple[Build, TextIO] | None:
     """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref triggers.
 
     Returns the build and the locked file that marks it as alive. Where there is nothing to run,
@@ -202,7 +202,7 @@ def create_build(lab: Path, commit: Commit, text: str, parent: int = 0,
         status, error = ERROR, f"it cannot be read: {failure!r}"
     try:
         build, hold = Builds(lab).create(commit, pipelines, time(), status=status, error=error,
-                                         parent=parent)
+                                         parent=parent, skip_done=skip_done)
         # Keeps the commit for as long as the build is kept, also when the tag is moved or deleted.
         git("update-ref", f"refs/builds/{build.number}", commit.sha, cwd=lab / REPOSITORY)
     except OSError as failure:

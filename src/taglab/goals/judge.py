@@ -2,7 +2,8 @@
 
     python -m taglab.goals [--json]
 
-In a build, the runs of that build are judged; otherwise the newest finished run of each process.
+In a build, its own runs and those that it took for its own are judged; otherwise the newest
+finished run of each process.
 """
 
 import json

@@ -60,12 +60,16 @@ def test_json_is_the_record_of_the_build_and_nothing_else(lab: Lab) -> None:
     status, shown = only_stdout(lab, "logs", "--json", "--follow")
     assert status == 0 and json.loads(shown)["build"] == record(2)
     assert "[a] runs" in json.loads(shown)["lines"]
-    lab.write("new.txt", "not committed")
-    assert only_stdout(lab, "launch", "exp", "--json") == (1, "")
+    lab.write(".git/hooks/pre-push", "#!/bin/sh\necho refused; exit 1\n")
+    (lab.path / ".git/hooks/pre-push").chmod(0o755)
+    assert only_stdout(lab, "launch", "exp", "--json") == (1, "")  # and not the build before
+    (lab.path / ".git/hooks/pre-push").unlink()
     (lab.path / ".lab/state.go").unlink()
     lab.git("tag", "exp-3")
     push = lab.start_push("-q", "origin", "exp-3")
     wait_for(lambda: lab.build(3) and lab.steps(3).get("a") == "running")
+    lab.pipeline("steps: [{name: a, image: x, commands: [echo runs]}]\n")
+    lab.push_tag("exp-4")  # is newer, and has ended
     status, shown = only_stdout(lab, "cancel", "--json")
     push.wait(60)
     assert (status, json.loads(shown)["status"], lab.build(3).status) == (0, "killed", "killed")

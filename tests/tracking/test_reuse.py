@@ -10,7 +10,7 @@ from taglab.cluster.manifest import JOB_INDEX, JOB_NAME
 from taglab.testing import runs_in
 from taglab.tracking import start_run
 from taglab.tracking.provenance import run_tags
-from taglab.tracking.reuse import end_if_done, sufficient
+from taglab.tracking.reuse import done_before, end_if_done, sufficient
 
 MAIN = "lab/processes/wine/main.py"
 
@@ -58,6 +58,15 @@ def test_what_has_finished_is_not_run_again_and_says_where_it_is(store, monkeypa
     assert (reused.data.tags["build"], reused.data.tags["reused.9"]) == ("8", "true")
     assert "reused.9" not in older.data.tags
     assert run(reuse=False) and not run(reuse=True)
+
+
+def test_the_address_on_a_server_holds_no_password(store, monkeypatch):
+    assert run()
+    [done] = runs_in(store)[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ann:hunter2@mlflow.example/lab/")
+    assert done_before(done) == (
+        f"done before: wine by hand, run {done.info.run_id}: https://mlflow.example/lab/#/"
+        f"experiments/{done.info.experiment_id}/runs/{done.info.run_id}")
 
 
 def test_something_else_is_run(store, lab_folder, monkeypatch):

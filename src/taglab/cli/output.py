@@ -7,29 +7,28 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 FAILED, WRONG_USAGE = 1, 3  # never 2: a cluster takes that for a crash
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def show(found: DataclassInstance | Sequence[DataclassInstance], as_json: bool,
-         as_text: Callable[[], str] | None = None) -> None:
-    """Print dataclasses as JSON or as text; click drops the colours when not on a terminal."""
+def show(found: Any, as_json: bool, as_text: Callable[[], str] | None = None) -> None:
+    """Print a dataclass or several as JSON or as text.
+
+    click drops the colours when not on a terminal.
+    """
     if as_json:
         show_json(found)
     else:
         click.echo(as_text() if as_text else str(found))
 
 
-def show_json(found: DataclassInstance | Sequence[DataclassInstance]) -> None:
-    """Print dataclasses as JSON."""
+def show_json(found: Any) -> None:
+    """Print a dataclass or a sequence of them as JSON."""
     plain = [asdict(each) for each in found] if isinstance(found, Sequence) else asdict(found)
     click.echo(json.dumps(plain, indent=1))
 

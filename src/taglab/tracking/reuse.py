@@ -2,9 +2,9 @@
 
 import contextlib
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
 from mlflow.entities import Run
@@ -84,6 +84,6 @@ def done_before(run: Run) -> str:
     tags, page = run.data.tags, f"/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
     origin = f"in build {tags['build']}" if "build" in tags else "by hand"
     uri = tracking_uri()
-    server = urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2])  # no password
-    address = server.geturl().rstrip("/") + page if uri.startswith("http") else f"lab ui, {page}"
+    server = re.sub("//[^/]*@", "//", uri.rstrip("/"))  # without a password
+    address = server + page if uri.startswith("http") else f"lab ui, {page}"
     return f"done before: {tags.get('process', '')} {origin}, run {run.info.run_id}: {address}"

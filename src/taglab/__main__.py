@@ -45,11 +45,13 @@ def main():  # type: ignore[no-untyped-def]  # an older Python must get as far a
     try:
         check_state(lab)
         renew_remote(lab)
-        if sys.argv[1:] == ["init"]:
+        as_json = "--json" in sys.argv
+        if sys.argv[1:] in (["init"], ["init", "--json"]):
             from taglab.cli.init import init
-            return init(lab)
-        environment = ensure_environment(Path(PACKAGE, "runner"),
-                                         lambda line: print(line, flush=True))
+            return init(lab, as_json)
+        environment = ensure_environment(
+            Path(PACKAGE, "runner"),
+            lambda line: print(line, file=sys.stderr if as_json else sys.stdout, flush=True))
     except LabError as error:
         sys.exit(f"error: {error}")
     # The environment was made for this Python, so its packages serve here: a second start would

@@ -18,6 +18,7 @@ from taglab.cli.commands import COMMANDS, GROUPS, SYNONYMS, help_text, nearest_c
 from taglab.cli.main import commands
 from tests.runner.conftest import SOURCE, Lab
 
+ENDLESS = {"ui", "notebook", "tensorboard"}  # they run until Ctrl-C, so there is nothing to print
 CONTEXT = click.Context(commands, info_name="lab")
 
 
@@ -46,18 +47,29 @@ def test_every_command_that_is_defined_stands_in_a_group() -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_s_own_help_says_the_same_and_ends_with_an_example_that_is_right(
+def test_a_command_s_own_help_says_the_same_and_ends_with_examples_that_are_right(
         name: str) -> None:
     command = commands.get_command(CONTEXT, name)
     assert command is not None and command.name == name
     assert re.search(rf"(?m)^  {name} +{re.escape(command.get_short_help_str(limit=99))}$",
                      help_text())
-    example = COMMANDS[name].example
+    examples = COMMANDS[name].example.splitlines()
     own = command.get_help(click.Context(command, info_name=name, parent=CONTEXT))
-    assert own.endswith(f"\n  Example: {example}")
-    program, typed, *arguments = shlex.split(example)
-    assert (program, typed) == ("lab", name)
-    command.make_context(name, arguments, parent=CONTEXT)  # or it raises UsageError
+    assert own.endswith(f"\n  Example: {examples[0]}" if len(examples) == 1 else
+                        "\n  Examples:" + "".join(f"\n    {each}" for each in examples))
+    for example in examples:
+        program, typed, *arguments = shlex.split(example)
+        assert (program, typed) == ("lab", name)
+        command.make_context(name, arguments, parent=CONTEXT)  # or it raises UsageError
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_that_ends_prints_json_where_it_is_asked(name: str) -> None:
+    command = commands.get_command(CONTEXT, name)
+    assert command is not None
+    for each in command.commands.values() if isinstance(command, click.Group) else [command]:
+        offered = [option.name for option in each.params if "--json" in option.opts]
+        assert offered == ([] if name in ENDLESS else ["as_json"]), each.name
 
 
 def test_help_needs_no_package_at_all(lab: Lab, tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def test_the_main_of_each_example_is_short_and_has_no_decorator() -> None:
 
 @pytest.mark.parametrize("readme, heading, elsewhere", [
     (TEMPLATE / "README.md", "What a lab holds", set()),
-    (TEMPLATE / LAB / "README.md", "What is where", {"mlflow.db", "mlartifacts/", ".lab/", "data.lock"})],
+    (TEMPLATE / LAB / "README.md", "What is where",
+     {"mlflow.db", "mlartifacts/", ".lab/", "data.lock"})],
     ids=["template", "lab"])
 def test_the_tree_of_a_lab_is_that_of_a_baked_lab(
         readme: Path, heading: str, elsewhere: set[str], bake: Bake) -> None:

@@ -1,3 +1,5 @@
+import json
+
 import mlflow
 import pytest
 
@@ -69,6 +71,24 @@ def test_a_build_is_judged_by_the_goals_of_what_ran_in_it(
     assert judge_build("4", beer=0.1) == (0, "no goal is set for beer\n")
     status, shown = judge_build("5")  # the process left no run: that is no success
     assert status == 1 and shown.count("NO RUN") == 2
+
+
+def test_runs_that_a_build_took_for_its_own_are_judged_unless_it_has_newer_ones(
+        own_store, lab_folder, monkeypatch, capsys):
+    (lab_folder / "goals").mkdir()
+    (lab_folder / "goals" / "goals.toml").write_text(GOALS + GOALS.replace("svm_search", "wine"))
+    monkeypatch.setenv("DRONE_BUILD_NUMBER", "1")
+    for process, value in (("svm_search", 0.9), ("wine", 0.99)):
+        run_id = log(process, test_accuracy=value)
+        mlflow.MlflowClient().set_tag(run_id, "reused.2", "true")
+    monkeypatch.setenv("DRONE_BUILD_NUMBER", "2")
+    assert main(["--json"]) == 1
+    missed, met = json.loads(capsys.readouterr().out)
+    assert (missed["met"], met["met"], met["goal"]["process"]) == (False, True, "wine")
+    log("svm_search", test_accuracy=0.98)
+    assert main() == 0
+    monkeypatch.setenv("DRONE_BUILD_NUMBER", "3")
+    assert main() == 1 and "NO RUN" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("text, message", [

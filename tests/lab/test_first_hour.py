@@ -1,6 +1,7 @@
 """The first hour of a data scientist with a job of their own, typed as they would type it."""
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
@@ -144,6 +145,8 @@ def test_the_first_hour(walk: BakedLab) -> None:
     # Runs of one process can be told apart.
     listed = lab.ok("lab runs")
     assert {f"house-prices-v{number}" for number in range(1, 7)} <= set(listed.split()), listed
+    [run] = json.loads(lab.ok("lab runs --build --json 2>/dev/null"))
+    assert (run["status"], run["tags"]["tag"]) == ("FAILED", "house-prices-v6")
 
 
 def test_a_second_clone_pushes_all_tags(walk: BakedLab) -> None:

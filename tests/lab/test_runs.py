@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -105,9 +106,10 @@ def test_goals_judge_the_newest_runs(lab: BakedLab) -> None:
     goals = lab.path / "goals/goals.toml"
     before = goals.read_text()
     goals.write_text(before.replace("0.98", "0.9999"))
-    missed = lab.sh("lab goals")
+    missed, as_json = lab.sh("lab goals"), lab.sh("lab goals --json 2>/dev/null")
     goals.write_text(before)
     assert missed.returncode == 1 and "MISSED" in missed.stdout and "less than" in missed.stdout
+    assert as_json.returncode == 1 and "less than" in json.loads(as_json.stdout)[-1]["reason"]
 
 
 def test_a_new_process_is_green_at_once(lab: BakedLab) -> None:

@@ -46,6 +46,27 @@ def test_the_summary_of_a_build_shows_its_runs_and_no_others(own_store, monkeypa
         ["wine", "wine-v1", "6"], ["wine", "wine-v1", "7"]]
 
 
+def test_the_summary_names_what_was_reused_and_json_nests_the_runs(own_store, monkeypatch, capfd):
+    assert main(["summary", "--json"]) == main(["summary", "--json", "--build", "7"]) == 0
+    assert capfd.readouterr().out == "[]\n[]\n"
+    log_build("7", monkeypatch)
+    [run] = runs_in(own_store)[1]
+    client = open_store()
+    client.set_tag(run.info.run_id, "reused.8", "true")
+    client.log_metric(run.info.run_id, "loss", float("nan"))
+    capfd.readouterr()
+    assert main(["summary", "--build", "8"]) == 0
+    assert capfd.readouterr().out.startswith(f"done before: wine in build 7, run {run.info.run_id}")
+    for words in ([], ["--build", "7"], ["--build", "8"]):
+        assert main(["summary", "--json", *words]) == 0
+        [shown] = json.loads(capfd.readouterr().out, parse_constant=pytest.fail)
+        assert shown["tags"]["build"] == "7" and shown["metrics"]["loss"] == "nan"
+        assert shown["finished"] >= shown["started"] > 1e9
+        assert [each["name"] for each in shown["runs"]] == (
+            [] if words[1:] == ["8"] else ["trial 0.5", "trial 0.75"])
+    assert main(["replay", "--json"]) == 0 and json.loads(capfd.readouterr().out) == []
+
+
 def test_kill_ends_only_the_running_runs_of_the_build(own_store, monkeypatch, capfd):
     log_build("7", monkeypatch)
     client, [finished], _ = runs_in(own_store)

@@ -5,6 +5,7 @@ A real MLflow server stands behind a small proxy, which gives an answer of its o
 from __future__ import annotations
 
 import http.client
+import json
 import sys
 import threading
 import time
@@ -164,9 +165,14 @@ def test_what_a_login_has_kept_out_is_replayed(
     before_server.answer = (200, PAGE)
     before_server.where = "mlflow-artifacts"
     assert replay_all([]) == 1
-    before_server.answer = None
     [folder] = (own_store / "state/outbox").iterdir()
-    assert replay_all([]) == 0 and not folder.exists()
+    capsys.readouterr()
+    assert replay_all([], as_json=True) == 1
+    [kept] = json.loads(capsys.readouterr().out)
+    assert kept["folder"] == str(folder) and not kept["sent"] and "lab replay" in kept["problem"]
+    before_server.answer = None
+    assert replay_all([], as_json=True) == 0 and not folder.exists()
+    assert json.loads(capsys.readouterr().out) == [{**kept, "sent": True, "problem": ""}]
     client = mlflow.MlflowClient(server.uri)
     [run] = client.search_runs(
         [client.get_experiment_by_name("test").experiment_id], max_results=1)

@@ -1,6 +1,7 @@
 """`lab add NAMES` pins packages and what they need in requirements.txt; `lab lock` their hashes."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from taglab.cli.added import check_names, with_added
@@ -40,9 +41,21 @@ def write_lock(lab: Path, report: Report) -> str:
     return text
 
 
-def lock_packages(lab: Path, report: Report) -> str:
-    """Write the lock, and install what it names. Returns what to say of it. Raises LabError."""
+@dataclass(frozen=True)
+class Locked:
+    """The lock that was written, and how much is in it."""
+
+    lock: str
+    packages: int
+    hashes: int
+
+    def __str__(self) -> str:
+        return (f"{self.lock} has {self.hashes} hashes of {self.packages} packages; commit it "
+                "with requirements.txt")
+
+
+def lock_packages(lab: Path, report: Report) -> Locked:
+    """Write the lock, and install what it names. Raises LabError."""
     text = write_lock(lab, report)
     make_venv(lab, ensure_environment(lab, report))
-    return (f"{LOCK} has {text.count('--hash=')} hashes of {text.count('==')} packages; commit it "
-            "with requirements.txt")
+    return Locked(LOCK, text.count("=="), text.count("--hash="))

@@ -12,22 +12,22 @@ class Command:
 
     module: str  # of this package
     function: str
-    example: str
+    example: str  # or several, one a line
 
 
 GROUPS = {
     "Run": {
         "launch": Command("builds", "launch", "lab launch svm-search"),
-        "restart": Command("builds", "restart", "lab restart 2"),
-        "cancel": Command("builds", "cancel", "lab cancel 3"),
+        "restart": Command("builds", "restart", "lab restart\nlab restart 2 --skip-done"),
+        "cancel": Command("builds", "cancel", "lab cancel\nlab cancel 3"),
     },
     "See": {
         "status": Command("builds", "status", "lab status"),
         "builds": Command("builds", "list_builds", "lab builds --json"),
-        "logs": Command("builds", "logs", "lab logs 1 --follow"),
-        "runs": Command("results", "runs", "lab runs --build 2"),
+        "logs": Command("builds", "logs", "lab logs\nlab logs 1 --follow"),
+        "runs": Command("results", "runs", "lab runs --build\nlab runs --build 2 --json"),
         "ui": Command("results", "ui", "lab ui --port 5001"),
-        "goals": Command("results", "goals", "lab goals"),
+        "goals": Command("results", "goals", "lab goals --json"),
         "notebook": Command("notebook", "notebook",
                             "lab notebook lab/analysis/compare_runs.ipynb"),
         "tensorboard": Command("results", "tensorboard", "lab tensorboard --port 6007"),

@@ -28,11 +28,27 @@ class Needs:
     clustered: list[str]  # the processes whose config.toml has a table [cluster]
 
 
-def connect(lab: Path, url: str) -> str:
+@dataclass(frozen=True)
+class Connected:
+    """What was done, how each address answers as seen from this machine, and what is left to do."""
+
+    origin: str
+    commands: list[str]
+    answers: dict[str, str]
+    left: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join([
+            *(f"$ {command}" for command in self.commands),
+            f"origin is {self.origin}, and local is this machine.",
+            *(["As seen from this machine:"] if self.answers else []),
+            *(f"  {address}  {answer}" for address, answer in self.answers.items()), *self.left])
+
+
+def connect(lab: Path, url: str) -> Connected:
     """Make the repository at `url` the remote `origin` and this machine the remote `local`.
 
-    Returns a message: what was done, which addresses answer and what is left to do. Repeating
-    this is harmless. Raises LabError before anything is changed.
+    Repeating this is harmless. Raises LabError before anything is changed.
     """
     try:
         needs = read_needs(lab)
@@ -46,11 +62,9 @@ def connect(lab: Path, url: str) -> str:
     except GitError as error:
         raise LabError(f"{error}\nNothing was changed. Create the repository on the server, check "
                        "that `git ls-remote URL` works, and type this again") from error
-    answers = [f"  {address}  {probe(address)}" for address in needs.addresses]
-    done = [f"$ git {' '.join(command)}" for command in commands]
-    return "\n".join([*done, f"origin is {url}, and local is this machine.",
-                      *(["As seen from this machine:"] if answers else []), *answers,
-                      *remaining_tasks(needs, url, branch)])
+    return Connected(url, [f"git {' '.join(command)}" for command in commands],
+                     {address: probe(address) for address in needs.addresses},
+                     remaining_tasks(needs, url, branch))
 
 
 def remote_commands(remotes: Mapping[str, str], url: str) -> list[tuple[str, ...]]:

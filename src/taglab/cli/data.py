@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import click
 
+from taglab.cli.output import as_json_option
 from taglab.cli.results import become_python
 
 
@@ -29,52 +30,56 @@ def data() -> None:
 @data.command(epilog="Example: lab data add measurements/prices.csv")
 @click.argument("address", metavar="PATH-OR-URL")
 @click.option("--name", default="", help="By default, the last part of the address.")
+@as_json_option
 @click.pass_obj
-def add(lab: Path, address: str, name: str) -> NoReturn:
+def add(lab: Path, address: str, name: str, as_json: bool) -> NoReturn:
     """Add a file, a folder, or what is at a URL.
 
     An address is a path, or one of https, s3 and what fsspec knows. What was added before and has
     changed is added anew under its name.
     """
-    _go_on(lab, "add", f"--name={name}", "--", _absolute(address))
+    _go_on(lab, as_json, "add", f"--name={name}", "--", _absolute(address))
 
 
 @data.command(epilog="Example: lab data get prices.csv")
 @click.argument("names", nargs=-1)
+@as_json_option
 @click.pass_obj
-def get(lab: Path, names: tuple[str, ...]) -> NoReturn:
+def get(lab: Path, names: tuple[str, ...], as_json: bool) -> NoReturn:
     """Have the data NAMES on this machine, by default all.
 
     Only what is missing is received, from the store or else from its address.
     """
-    _go_on(lab, "get", "--", *names)
+    _go_on(lab, as_json, "get", "--", *names)
 
 
 @data.command(epilog="Example: lab data status --json")
 @click.argument("names", nargs=-1)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@as_json_option
 @click.pass_obj
 def status(lab: Path, names: tuple[str, ...], as_json: bool) -> NoReturn:
     """Show what is here, missing, or changed at its address."""
-    _go_on(lab, "status", *(["--json"] if as_json else []), "--", *names)
+    _go_on(lab, as_json, "status", "--", *names)
 
 
 @data.command(epilog="Example: lab data push --store s3://labs/my-lab")
 @click.argument("names", nargs=-1)
 @click.option("--store", default="", metavar="FOLDER-OR-URL",
               help="Where to; data.lock remembers it for all clones.")
+@as_json_option
 @click.pass_obj
-def push(lab: Path, names: tuple[str, ...], store: str) -> NoReturn:
+def push(lab: Path, names: tuple[str, ...], store: str, as_json: bool) -> NoReturn:
     """Send the data NAMES to the store, by default all.
 
     Only what the store lacks is sent. Any clone can then get it.
     """
-    _go_on(lab, "push", f"--store={_absolute(store) if store else ''}", "--", *names)
+    _go_on(lab, as_json, "push", f"--store={_absolute(store) if store else ''}", "--", *names)
 
 
 def _absolute(address: str) -> str:
     return address if "://" in address else os.path.abspath(os.path.expanduser(address))
 
 
-def _go_on(lab: Path, *arguments: str) -> NoReturn:
-    become_python(lab, "-m", "taglab.datasets", *arguments)
+def _go_on(lab: Path, as_json: bool, command: str, *arguments: str) -> NoReturn:
+    json = ["--json"] if as_json else []  # before `--`, behind which are names alone
+    become_python(lab, "-m", "taglab.datasets", command, *json, *arguments)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 from taglab.engines.drone.source import Source
@@ -14,10 +15,26 @@ _NAME = re.compile(r"[a-z0-9][\w./:-]*")
 _VERSION = r"(?::\w[\w.-]*)?(?:@sha256:[0-9a-f]+)?"
 
 
-def set_image(lab: Path, name: str | None) -> str:
+@dataclass(frozen=True)
+class Image:
+    """The image that `.drone.yml` names, `NAME:HASH`, and whether it did not do so before."""
+
+    image: str
+    changed: bool
+
+    def __str__(self) -> str:
+        tag = self.image.rpartition(":")[2]
+        return (f".drone.yml {'now' if self.changed else 'already'} names {self.image}\n"
+                "Build it here:       docker build --file runtimes/image/Dockerfile --tag "
+                f"{self.image} . && docker push {self.image}\n"
+                f"Or on the cluster:   git commit --all --message 'Use image {tag}' && "
+                f"git tag publish-image-{tag} && git push origin publish-image-{tag}")
+
+
+def set_image(lab: Path, name: str | None) -> Image:
     """Write `NAME:HASH` into `.drone.yml`; without a name, keep the one that is there.
 
-    Returns a message that says what to do next. Raises LabError before anything is written.
+    Raises LabError before anything is written.
     """
     file, tag = lab / ".drone.yml", requirements_hash(lab)
     text = file.read_text(encoding="utf-8")
@@ -26,16 +43,10 @@ def set_image(lab: Path, name: str | None) -> str:
     if not _NAME.fullmatch(name):
         raise LabError(f"{name!r} is not the name of an image. "
                        f"Type: lab image HOST/TEAM/{lab.name}")
-    image = f"{name}:{tag}"
     changed = replace_image(text, old, name, tag)
     if changed != text:
         file.write_text(changed, encoding="utf-8")
-    adverb = "now" if changed != text else "already"
-    return (f".drone.yml {adverb} names {image}\n"
-            "Build it here:       docker build --file runtimes/image/Dockerfile --tag "
-            f"{image} . && docker push {image}\n"
-            f"Or on the cluster:   git commit --all --message 'Use image {tag}' && "
-            f"git tag publish-image-{tag} && git push origin publish-image-{tag}")
+    return Image(f"{name}:{tag}", changed != text)
 
 
 def image_name(text: str) -> str:

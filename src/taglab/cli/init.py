@@ -1,6 +1,7 @@
 """`lab init`: makes what a fresh clone lacks: the local remote, the environment and `.venv`."""
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -35,11 +36,13 @@ _RELOCATABLE = b"""#!/bin/sh
 """
 
 
-def init(lab: Path) -> int:
+def init(lab: Path, as_json: bool = False) -> int:
     """Make or renew `.lab`, the local remote and `.venv` in `lab`; return an exit status."""
+    progress = sys.stderr if as_json else sys.stdout
     try:
         remote = make_remote(lab)
-        environment = ensure_environment(lab, report=lambda line: print(line, flush=True))
+        environment = ensure_environment(
+            lab, report=lambda line: print(line, file=progress, flush=True))
         make_venv(lab, environment)
     except GitError as error:
         print(error, file=sys.stderr)
@@ -50,7 +53,8 @@ def init(lab: Path) -> int:
     except LabError as error:
         print(error, file=sys.stderr)
         return 1
-    print(f"""The lab is ready. You can now type:
+    made = {"lab": str(lab), "remote": remote, "environment": str(environment)}
+    print(json.dumps(made, indent=1) if as_json else f"""The lab is ready. You can now type:
   . .venv/bin/activate                            to use the lab's Python and the lab command
   git tag run-examples-v1 && git push {remote} run-examples-v1
   lab ui                                          to see the results""")

@@ -24,13 +24,15 @@ class Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return a command, with its example at the end of its help; None for another word."""
+        """Return a command, with its examples at the end of its help; None for another word."""
         if cmd_name not in COMMANDS:
             return None
         entry = COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"taglab.cli.{entry.module}"),
                                          entry.function)
-        command.epilog = f"Example: {entry.example}"
+        lines = entry.example.splitlines()
+        command.epilog = f"Example: {entry.example}" if len(lines) == 1 else "\n".join(
+            ["\b", "Examples:", *(f"  {line}" for line in lines)])  # \b: click keeps the lines
         return command
 
     def resolve_command(

@@ -16,6 +16,7 @@ import click
 
 from taglab.cli.old_imports import (
     Names, defined_names, rewrite_notebook, rewrite_python, rewrite_text)
+from taglab.cli.output import as_json_option, show_json
 from taglab.errors import LabError
 from taglab.hashes import edited_files
 from taglab.lab import LIBRARY
@@ -61,12 +62,28 @@ class Migration:
         return bool(self.changed or self.removed or self.renews_hook)
 
 
+@dataclass(frozen=True)
+class Migrated:
+    """What `lab migrate --json` prints; where nothing is done yet, the paths that would be."""
+
+    done: bool
+    changed: list[str]
+    removed: list[str]
+    left: list[str]
+
+
 @click.command("migrate")
+@as_json_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
-def migrate(lab: Path, yes: bool) -> None:
+def migrate(lab: Path, as_json: bool, yes: bool) -> None:
     """Move a lab from before 0.2 to vendor/taglab."""
     found = plan(lab)
+    if as_json:  # a program is not asked
+        if yes and found:
+            carry_out(lab, found)
+        show_json(Migrated(yes and bool(found), [*found.changed], found.removed, found.left))
+        return
     click.echo(described(found))
     if not found:
         return

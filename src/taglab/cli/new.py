@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from taglab.cli.new_pipeline import add_process
@@ -12,10 +13,26 @@ _EXAMPLE = "new_process"  # the name of the process in scaffold/
 _SCAFFOLD = Path(__file__).with_name("scaffold")
 
 
-def new_process(lab: Path, name: str) -> str:
+@dataclass(frozen=True)
+class NewProcess:
+    """A process that was created; `tag` is the first one that runs it."""
+
+    process: str
+    folder: str  # in the lab
+    pipeline: str  # what has become of .drone.yml
+    tag: str
+
+    def __str__(self) -> str:
+        return (f"Created {self.folder}. {self.pipeline}\n"
+                f"Try it:  python {self.folder}/main.py\n"
+                f"Run it:  git add -A && git commit -m 'Add {self.process}' && git tag {self.tag} "
+                f"&& git push origin {self.tag}")
+
+
+def new_process(lab: Path, name: str) -> NewProcess:
     """Create `lab/processes/NAME` and add it to the pipelines of `.drone.yml`.
 
-    Returns a message that says what to do next. Raises LabError before anything is written.
+    Raises LabError before anything is written.
     """
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name) or len(name) > 50:
         suggestion = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_0123456789") or "my_process"
@@ -32,8 +49,4 @@ def new_process(lab: Path, name: str) -> str:
         file.unlink()
         (folder / file.stem.replace(_EXAMPLE, name)).write_text(content, encoding="utf-8")
     drone_file.write_text(changed, encoding="utf-8")
-    tag = f"{name.replace('_', '-')}-v1"
-    return (f"Created {folder.relative_to(lab)}. {said}\n"
-            f"Try it:  python lab/processes/{name}/main.py\n"
-            f"Run it:  git add -A && git commit -m 'Add {name}' && git tag {tag} && "
-            f"git push origin {tag}")
+    return NewProcess(name, str(folder.relative_to(lab)), said, f"{name.replace('_', '-')}-v1")

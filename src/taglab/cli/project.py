@@ -1,6 +1,7 @@
 """The commands on the lab itself: `lab init`, `new`, `add`, `lock`, `lint`, `image` and others."""
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from time import time
 
@@ -11,7 +12,7 @@ from taglab.cli.connect import connect as connect_server
 from taglab.cli.image import set_image
 from taglab.cli.init import init as init_lab
 from taglab.cli.new import new_process
-from taglab.cli.output import FAILED, as_json_option, show
+from taglab.cli.output import FAILED, as_json_option, progress, show
 from taglab.engines.drone.lint import Finding, lint as lint_text
 from taglab.engines.drone.source import GOALS, processes_with_goals
 from taglab.hashes import edited_files
@@ -24,45 +25,60 @@ from taglab.runner.secrets import read_secrets
 from taglab.runner.tables import environment_table, findings_text
 
 
+@dataclass(frozen=True)
+class Added:
+    """The new lines of requirements.txt."""
+
+    added: list[str]
+
+    def __str__(self) -> str:
+        return "\n".join(["Added to requirements.txt; commit it with the code that needs them:",
+                          *self.added]) if self.added else "requirements.txt already has them"
+
+
 @click.command()
+@as_json_option
 @click.pass_obj
-def init(lab: Path) -> int:
+def init(lab: Path, as_json: bool) -> int:
     """Make or renew .venv, .lab and the local remote."""
-    return init_lab(lab)
+    return init_lab(lab, as_json)
 
 
 @click.command()
 @click.argument("name")
+@as_json_option
 @click.pass_obj
-def new(lab: Path, name: str) -> None:
+def new(lab: Path, name: str, as_json: bool) -> None:
     """Create a process NAME: its folder and its step."""
-    click.echo(new_process(lab, name))
+    show(new_process(lab, name), as_json)
 
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
+@as_json_option
 @click.pass_obj
-def add(lab: Path, names: tuple[str, ...]) -> None:
+def add(lab: Path, names: tuple[str, ...], as_json: bool) -> None:
     """Install packages NAMES and pin them in requirements.txt.
 
     What they depend on is pinned too.
     """
-    if lines := add_packages(lab, list(names), click.echo):
-        click.echo("Added to requirements.txt; commit it with the code that needs them:")
-        click.echo("\n".join(lines))
-    else:
-        click.echo("requirements.txt already has them")
+    with progress(as_json):
+        found = Added(add_packages(lab, list(names), click.echo))
+    show(found, as_json)
 
 
 @click.command()
+@as_json_option
 @click.pass_obj
-def lock(lab: Path) -> None:
+def lock(lab: Path, as_json: bool) -> None:
     """Write the hashes of all packages, which are checked from then on.
 
     They stand in requirements.lock.txt. Once it is there, `lab add` keeps it up to date; after a
     change of requirements.txt by hand, type `lab lock`.
     """
-    click.echo(lock_packages(lab, click.echo))
+    with progress(as_json):
+        found = lock_packages(lab, click.echo)
+    show(found, as_json)
 
 
 @click.command()
@@ -90,25 +106,27 @@ def lint(lab: Path, as_json: bool, server: bool) -> int:
 
 @click.command()
 @click.argument("name", required=False)
+@as_json_option
 @click.pass_obj
-def image(lab: Path, name: str | None) -> None:
+def image(lab: Path, name: str | None, as_json: bool) -> None:
     """Set the image of all steps to that of requirements.txt.
 
     In .drone.yml it becomes NAME:HASH, where HASH stands for the packages. Without a NAME, the
     image keeps the name that it has.
     """
-    click.echo(set_image(lab, name))
+    show(set_image(lab, name), as_json)
 
 
 @click.command()
 @click.argument("url")
+@as_json_option
 @click.pass_obj
-def connect(lab: Path, url: str) -> None:
+def connect(lab: Path, url: str, as_json: bool) -> None:
     """Make the team's server at URL the remote `origin`.
 
     This machine becomes the remote `local`.
     """
-    click.echo(connect_server(lab, url))
+    show(connect_server(lab, url), as_json)
 
 
 @click.command()

@@ -10,17 +10,25 @@ from typing import NoReturn
 
 import click
 
+from taglab.cli.builds import chosen_build
+from taglab.cli.output import as_json_option, progress
 from taglab.runner.environment import ensure_environment
 from taglab.runner.settings import machine_variables, python_path, read_settings
 
+_NEWEST = 0  # no build has this number
+
 
 @click.command()
-@click.option("--build", type=int, help="Only those of this build.")
+@as_json_option
+@click.option("--build", type=int, is_flag=False, flag_value=_NEWEST,
+              help="Only those of this build; without a number, of the newest.")
 @click.pass_obj
-def runs(lab: Path, build: int | None) -> NoReturn:
+def runs(lab: Path, as_json: bool, build: int | None) -> NoReturn:
     """Print the newest runs with their tag, build and metrics."""
+    if build == _NEWEST:
+        build = chosen_build(lab, None).number
     words = [] if build is None else ["--build", str(build)]
-    become_python(lab, "-m", "taglab.tracking", "summary", *words)
+    become_python(lab, "-m", "taglab.tracking", "summary", *words, as_json=as_json)
 
 
 @click.command()
@@ -44,25 +52,30 @@ def tensorboard(lab: Path, arguments: tuple[str, ...]) -> NoReturn:
 
 @click.command()
 @click.argument("folders", nargs=-1)
+@as_json_option
 @click.pass_obj
-def replay(lab: Path, folders: tuple[str, ...]) -> NoReturn:
+def replay(lab: Path, folders: tuple[str, ...], as_json: bool) -> NoReturn:
     """Send results that were kept while the tracking server was down.
 
     FOLDERS hold such results; without any, all that are kept on this machine are sent.
     """
-    become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders))
+    become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders),
+                  as_json=as_json)
 
 
 @click.command()
+@as_json_option
 @click.pass_obj
-def goals(lab: Path) -> NoReturn:
+def goals(lab: Path, as_json: bool) -> NoReturn:
     """Judge the latest finished runs by goals/goals.toml."""
-    become_python(lab, "-m", "taglab.goals")
+    become_python(lab, "-m", "taglab.goals", as_json=as_json)
 
 
-def become_python(lab: Path, *arguments: str) -> NoReturn:
+def become_python(lab: Path, *arguments: str, as_json: bool = False) -> NoReturn:
     """Replace this process by `python ARGUMENTS` in the environment of the current requirements."""
-    environment = ensure_environment(lab, click.echo)
+    with progress(as_json):
+        environment = ensure_environment(lab, click.echo)
+    arguments += ("--json",) * as_json
     variables = machine_variables(read_settings(lab), lab, lab / ".lab", environment)
     caches = {name: value for name, value in variables.items()
               if name.startswith("XDG") or name == "LAB_DATA"}

@@ -25,23 +25,25 @@ def main(arguments: list[str]) -> int:
     adding.add_argument("--name", default="")
     for name in ("get", "status", "push"):
         commands.add_parser(name).add_argument("names", nargs="*")
-    commands.choices["status"].add_argument("--json", action="store_true")
     commands.choices["push"].add_argument("--store", default="")
+    for command in commands.choices.values():
+        command.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
     try:
         lab, cache = lab_root(), Cache(cache_folder())
         lock = read_lock(lab)
         if options.command == "add":
-            return _add(lab, lock, cache, options.address, options.name)
+            return _add(lab, lock, cache, options.address, options.name, options.json)
         entries = [lock.entry(name) for name in options.names] or [*lock.entries.values()]
         if options.command == "status":
             return _status(lab, lock, cache, entries, options.json)
         if not entries:
-            print(f"{FILE} names no data. Type: lab data add PATH-OR-URL")
+            print("[]" if options.json else
+                  f"{FILE} names no data. Type: lab data add PATH-OR-URL")
             return 0
         if options.command == "get":
-            return _get(lab, lock, cache, entries)
-        return _push(lab, lock, cache, entries, options.store)
+            return _get(lab, lock, cache, entries, options.json)
+        return _push(lab, lock, cache, entries, options.store, options.json)
     except DataError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 1
@@ -49,12 +51,17 @@ def main(arguments: list[str]) -> int:
         return 130
 
 
-def _add(lab: Path, lock: Lock, cache: Cache, address: str, name: str) -> int:
+def _add(lab: Path, lock: Lock, cache: Cache, address: str, name: str, as_json: bool) -> int:
     entry = add(lab, lock, cache, address, name, datetime.now(timezone.utc))
-    if lock.entries.get(entry.name) == entry:
+    changed = lock.entries.get(entry.name) != entry
+    if changed:
+        write_lock(lab, replace(lock, entries={**lock.entries, entry.name: entry}))
+    if as_json:
+        print(json.dumps({"changed": changed, **asdict(entry)}, indent=1, default=str))
+        return 0
+    if not changed:
         print(f"{entry.name}, {summary(entry)}, is as it was")
         return 0
-    write_lock(lab, replace(lock, entries={**lock.entries, entry.name: entry}))
     print(f"{FILE} names {entry.name}, {summary(entry)}. Commit it: "
           f"git add {FILE} && git commit -m 'Add {entry.name}'")
     if not is_url(entry.address):
@@ -63,11 +70,16 @@ def _add(lab: Path, lock: Lock, cache: Cache, address: str, name: str) -> int:
     return 0
 
 
-def _get(lab: Path, lock: Lock, cache: Cache, entries: Sequence[Entry]) -> int:
+def _get(lab: Path, lock: Lock, cache: Cache, entries: Sequence[Entry], as_json: bool) -> int:
+    moved = []
     for entry in entries:
         received = have(lab, lock, cache, [entry])
         cache.view(entry.name, entry.sha256, files_of(cache, entry) or [], bool(entry.files))
-        print(f"{entry.name}, {summary(entry)}: " + ("received" if received else "here"))
+        moved.append({"name": entry.name, "received": bool(received)})
+        if not as_json:
+            print(f"{entry.name}, {summary(entry)}: " + ("received" if received else "here"))
+    if as_json:
+        print(json.dumps(moved, indent=1))
     return 0
 
 
@@ -78,16 +90,24 @@ def _status(lab: Path, lock: Lock, cache: Cache, entries: Sequence[Entry], as_js
     return 0
 
 
-def _push(lab: Path, lock: Lock, cache: Cache, entries: Sequence[Entry], store: str) -> int:
+def _push(lab: Path, lock: Lock, cache: Cache, entries: Sequence[Entry], store: str,
+          as_json: bool) -> int:
     store = store or lock.store
     if not store:
         raise DataError(f"{FILE} names no store. Type: lab data push --store FOLDER-OR-URL, such "
                         "as s3://BUCKET/PREFIX")
     check_address(store)
+    moved = []
     for entry in entries:
         sent = push(cache, place_at(store, lab), [entry])
-        print(f"{entry.name}, {summary(entry)}: " + (f"sent to {store}" if sent else "is there"))
+        moved.append({"name": entry.name, "sent": bool(sent), "store": store})
+        if not as_json:
+            print(f"{entry.name}, {summary(entry)}: "
+                  + (f"sent to {store}" if sent else "is there"))
     if store != lock.store:
         write_lock(lab, replace(lock, store=store))
+    if as_json:
+        print(json.dumps(moved, indent=1))
+    elif store != lock.store:
         print(f"{FILE} names the store {store}. Commit it: git commit -m 'Name a store' {FILE}")
     return 0

@@ -1,13 +1,16 @@
 """Compares the runs in MLflow with the goals in goals.toml.
 
-    python -m taglab.goals
+    python -m taglab.goals [--json]
 
-In a build, the runs of that build are judged; otherwise the newest finished run of each process.
+In a build, its own runs and those that it took for its own are judged; otherwise the newest
+finished run of each process.
 """
 
+import json
 import sys
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any
@@ -19,6 +22,7 @@ from taglab.ci import read_build
 from taglab.config import WRONG_USAGE
 from taglab.lab import lab_root
 from taglab.tracking.connection import experiment_name, open_store
+from taglab.tracking.reuse import reused_in
 from taglab.tracking.summary import PARENT, find_runs, of_build
 
 FAILED = 1  # an exit status
@@ -110,12 +114,16 @@ def judge(goal: Goal, run: Run | None) -> Verdict:
 
 
 def finished_runs(build: str) -> dict[str, Run]:
-    """Return the newest finished run of each process; of all builds when `build` is ""."""
+    """Return the newest finished run of each process; of all builds when `build` is "".
+
+    A run of an earlier build that this one took for its own counts where it has no other.
+    """
     client = open_store()
     if client is None:
         return {}
-    conditions = ["attributes.status = 'FINISHED'", *([of_build(build)] if build else [])]
-    runs = find_runs(client, experiment_name(), " and ".join(conditions))
+    conditions = [f" and {each}" for each in (reused_in(build), of_build(build))] if build else [""]
+    runs = [run for condition in conditions for run in
+            find_runs(client, experiment_name(), f"attributes.status = 'FINISHED'{condition}")]
     return {run.data.tags.get("process", ""): run for run in runs if PARENT not in run.data.tags}
 
 
@@ -125,7 +133,7 @@ def verdicts(goals: list[Goal], build: str = "") -> list[Verdict]:
     return [judge(goal, runs.get(goal.process)) for goal in goals]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] = ()) -> int:
     """Print a verdict on each goal; return 0, 1 when one is not met, or 3 for a wrong file."""
     build = read_build().number
     try:
@@ -137,5 +145,8 @@ def main() -> int:
     if build and runs:  # a build of one process is not judged by the goals of the others
         goals = [goal for goal in goals if goal.process in runs]
     results = [judge(goal, runs.get(goal.process)) for goal in goals]
-    print("\n".join(map(str, results)) or f"no goal is set for {', '.join(sorted(runs))}")
+    if "--json" in arguments:
+        print(json.dumps([asdict(verdict) for verdict in results], indent=1))
+    else:
+        print("\n".join(map(str, results)) or f"no goal is set for {', '.join(sorted(runs))}")
     return 0 if all(verdict.met for verdict in results) else FAILED

@@ -37,6 +37,9 @@ from taglab.runner.tables import step_table
 from taglab.runner.workspace import pushed_object, write_requirements
 
 
+REUSE = "LAB_REUSE"  # `start_run` reads this variable
+
+
 def repository(lab: Path) -> Repository:
     """Return the lab's local repository as Drone describes one."""
     bare = (lab / REPOSITORY).as_uri()
@@ -183,8 +186,10 @@ class BuildRun:
         number = [each.name for each in self.build.pipelines].index(record.name) + 1
         stage = Stage(record.name, number, self.build.number, self.build.parent, "@hook",
                       platform.node(), int(self.build.created), int(record.started), depends_on)
-        return number, drone_variables(repository(self.lab), self.build.commit, stage,
-                                       int(record.started))
+        variables = drone_variables(repository(self.lab), self.build.commit, stage,
+                                    int(record.started))
+        # As Drone does with the parameters of a restart.
+        return number, {**({REUSE: "true"} if self.build.skip_done else {}), **variables}
 
     def _wait_for_concurrency(self, pipeline: Fields) -> None:
         """Wait until fewer than `limit` earlier builds have this pipeline unfinished."""

@@ -52,6 +52,7 @@ class Build:
     started: float = 0.0
     finished: float = 0.0
     pipelines: tuple[PipelineRecord, ...] = ()
+    skip_done: bool = False  # whether processes that an earlier run has done are not run again
 
     @property
     def name(self) -> str:
@@ -85,7 +86,8 @@ class Builds:
         return sorted(int(name) for name in os.listdir(self.root) if name.isdecimal())
 
     def create(self, commit: Commit, pipelines: list[str], now: float, *, status: str = PENDING,
-               error: str = "", parent: int = 0) -> tuple[Build, TextIO]:
+               error: str = "", parent: int = 0,
+               skip_done: bool = False) -> tuple[Build, TextIO]:
         """Record a new build under the next number, before anything of it runs.
 
         Returns the build and its lock file, open and locked. The folder appears under its number
@@ -100,7 +102,8 @@ class Builds:
             (folder / _RESERVE).write_bytes(b"\0" * _RESERVED)
             while True:
                 number = max(self.numbers(), default=0) + 1
-                build = Build(number, commit, now, status, error, parent, pipelines=records)
+                build = Build(number, commit, now, status, error, parent, pipelines=records,
+                              skip_done=skip_done)
                 _write(folder, build)
                 if _take_name(folder, self.folder(number)):
                     break
@@ -225,7 +228,10 @@ def _write(folder: Path, build: Build) -> None:
     path = folder / "build.json"
     temporary = path.with_suffix(".new")
     with temporary.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(build)))  # `indent` would make it slow
+        record = asdict(build)
+        if not build.skip_done:  # so that the library of an older commit can read it
+            del record["skip_done"]
+        file.write(json.dumps(record))  # `indent` would make it slow
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

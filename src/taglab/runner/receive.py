@@ -189,7 +189,7 @@ def _lint_commit(lab: Path, commit: Commit, text: str) -> list[Finding]:
 
 
 def create_build(lab: Path, commit: Commit, text: str, pushed: str, parent: int = 0,
-                 status: str = PENDING) -> tuple[Build, TextIO] | None:
+                 status: str = PENDING, skip_done: bool = False) -> tuple[Build, TextIO] | None:
     """Record a build of the pipelines in `text`, a `.drone.yml`, that the commit's ref triggers.
 
     `pushed` is the id of what was pushed: an annotated tag, or the commit. Returns the build and
@@ -209,7 +209,7 @@ def create_build(lab: Path, commit: Commit, text: str, pushed: str, parent: int 
         status, error = ERROR, f"it cannot be read: {failure!r}"
     try:
         build, hold = Builds(lab).create(commit, pipelines, time(), status=status, error=error,
-                                         parent=parent)
+                                         parent=parent, skip_done=skip_done)
         # Keeps commit and message as long as the build, also when the tag is moved or deleted.
         git("update-ref", f"refs/builds/{build.number}", pushed, cwd=lab / REPOSITORY)
     except OSError as failure:

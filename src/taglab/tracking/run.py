@@ -31,6 +31,7 @@ from taglab.tracking.masking import mask_file, read_mask
 from taglab.tracking.patch import uncommitted_patch
 from taglab.tracking.provenance import LONGEST_TAG, parameter_tags, run_tags, versions
 from taglab.tracking.quick_mlflow import mlflow
+from taglab.tracking.reuse import REUSE, end_if_done
 from taglab.tracking.signals import Interrupted, interruptible
 from taglab.tracking.store import full_disk_named, sqlite_file
 from taglab.tracking.summary import FAILED, FINISHED, KILLED
@@ -40,7 +41,8 @@ DESCRIPTION = "mlflow.note.content"  # the tag that MLflow shows as a run's desc
 
 @contextlib.contextmanager
 def start_run(
-    main_file: str | Path, config: Mapping[str, Any], run_name: str | None = None
+    main_file: str | Path, config: Mapping[str, Any], run_name: str | None = None,
+    reuse: bool | None = None
 ) -> Iterator[mlflow.ActiveRun]:
     """Run the body as one MLflow run of the process whose folder holds `main_file`.
 
@@ -49,15 +51,23 @@ def start_run(
     differ from the commit, uncommitted.patch. The message of the build's tag is its description.
     It ends FINISHED, FAILED or KILLED, as the body does.
 
+    reuse: end the process with status 0, before the body, where a run of the same process, commit,
+    `config`, Python and library has FINISHED and nothing is uncommitted, then or now. What the
+    commit does not hold is not compared: data from elsewhere, variables of the environment. None
+    is True where the variable LAB_REUSE is `true`, as `lab restart --skip-done` sets it. A process
+    that does more than this one run needs False.
+
     Raises NoLab outside of a lab, TagError where the parameters of the build's tag are lost,
     NoServer and WrongSchema when the store cannot be used, and Undelivered when the server stayed
-    away; SystemExit where a wide job has done the work.
+    away; SystemExit where a wide job or an earlier run has done the work.
     """
     main_file = Path(main_file).resolve()
     lab, process = lab_root(main_file), main_file.parent.name
     with set_variable("LAB_ROOT", str(lab)):  # for child processes, too
         tags = run_tags(lab, process, config) | parameter_tags(
             lab, process, config, sys.argv[1:])
+        if reuse or reuse is None and os.environ.get(REUSE) == "true":
+            end_if_done(config, tags)
         if os.environ.get("RANK", "0") != "0":
             with _unrecorded(tags) as run:
                 yield run

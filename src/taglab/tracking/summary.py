@@ -1,9 +1,11 @@
 """A table of runs for the terminal: what ran, how it ended, how long it took, its main metrics."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
 from mlflow import MlflowClient
@@ -55,6 +57,27 @@ def of_build(build: str) -> str:
 def nested_in(run: Run) -> str:
     """Return MLflow's search filter for the runs that are nested in a run."""
     return f"tags.`{PARENT}` = '{run.info.run_id}'"
+
+
+def tree(runs: Iterable[Run]) -> list[dict[str, Any]]:
+    """Return runs for JSON, each with those nested in it under `runs`; times in seconds.
+
+    JSON knows no NaN and no infinity: a metric with such a value is the word for it.
+    """
+    nodes = {run.info.run_id: _node(run) for run in runs}
+    top: list[dict[str, Any]] = []
+    for node in nodes.values():
+        parent = nodes.get(node["tags"].get(PARENT))
+        (parent["runs"] if parent else top).append(node)
+    return top
+
+
+def _node(run: Run) -> dict[str, Any]:
+    metrics = {name: value if math.isfinite(value) else str(value)
+               for name, value in run.data.metrics.items()}
+    return {"id": run.info.run_id, "name": run.info.run_name, "status": run.info.status,
+            "started": run.info.start_time / 1000, "finished": (run.info.end_time or 0) / 1000,
+            "params": run.data.params, "metrics": metrics, "tags": run.data.tags, "runs": []}
 
 
 def table(runs: Iterable[Run], with_origin: bool = False) -> str:

@@ -15,8 +15,8 @@ from taglab.runner.remote import REPOSITORY, local_remote
 
 _WILDCARD = re.compile(r"[*?\[\]{}\\]")
 # A launch asks for no message and no passphrase, and pushes its one tag alone.
-_OPTIONS = ("-c", "tag.gpgSign=false", "-c", "push.gpgSign=false", "-c", "push.followTags=false",
-            "-c", "push.pushOption=")
+OPTIONS = ("-c", "tag.gpgSign=false", "-c", "push.gpgSign=false", "-c", "push.followTags=false",
+           "-c", "push.pushOption=")
 
 
 def next_tag_commands(lab: Path, name: str) -> list[str]:
@@ -79,7 +79,7 @@ def run(lab: Path, commands: list[str]) -> int:
     for command in commands:
         print(f"$ {command}", flush=True)
         program, *words = command.split()
-        status = subprocess.run([program, *_OPTIONS, *words], cwd=lab,
+        status = subprocess.run([program, *OPTIONS, *words], cwd=lab,
                                 env=git_environment()).returncode
         if status:
             return status

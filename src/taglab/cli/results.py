@@ -5,6 +5,7 @@ They need MLflow, so each continues as a Python process in the lab's environment
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +21,7 @@ from taglab.runner.settings import machine_variables, python_path, read_settings
 def runs(lab: Path, build: int | None) -> NoReturn:
     """Print the newest runs with their tag, build and metrics."""
     words = [] if build is None else ["--build", str(build)]
-    _become_python(lab, "-m", "taglab.tracking", "summary", *words)
+    become_python(lab, "-m", "taglab.tracking", "summary", *words)
 
 
 @click.command()
@@ -28,7 +29,7 @@ def runs(lab: Path, build: int | None) -> NoReturn:
 @click.pass_obj
 def ui(lab: Path, port: int) -> NoReturn:
     """Show the results in MLflow's user interface."""
-    _become_python(lab, "-m", "taglab.tracking", "ui", "--port", str(port))
+    become_python(lab, "-m", "taglab.tracking", "ui", "--port", str(port))
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
@@ -39,7 +40,7 @@ def tensorboard(lab: Path, arguments: tuple[str, ...]) -> NoReturn:
 
     ARGUMENTS are passed on to TensorBoard, such as --port 6007.
     """
-    _become_python(lab, "-m", "taglab.training.tensorboard", *arguments)
+    become_python(lab, "-m", "taglab.training.tensorboard", *arguments)
 
 
 @click.command()
@@ -50,22 +51,27 @@ def replay(lab: Path, folders: tuple[str, ...]) -> NoReturn:
 
     FOLDERS hold such results; without any, all that are kept on this machine are sent.
     """
-    _become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders))
+    become_python(lab, "-m", "taglab.tracking", "replay", *map(os.path.abspath, folders))
 
 
 @click.command()
 @click.pass_obj
 def goals(lab: Path) -> NoReturn:
     """Judge the latest finished runs by goals/goals.toml."""
-    _become_python(lab, "-m", "taglab.goals")
+    become_python(lab, "-m", "taglab.goals")
 
 
-def _become_python(lab: Path, *arguments: str) -> NoReturn:
+def become_python(lab: Path, *arguments: str) -> NoReturn:
     """Replace this process by `python ARGUMENTS` in the environment of the current requirements."""
-    environment = ensure_environment(lab, click.echo)
+    python, variables = lab_python(lab, click.echo)
+    os.chdir(lab)
+    os.execve(python, [python, *arguments], variables)
+
+
+def lab_python(lab: Path, report: Callable[[str], None]) -> tuple[str, dict[str, str]]:
+    """Return Python in the environment of the current requirements, and the variables it needs."""
+    environment = ensure_environment(lab, report)
     variables = machine_variables(read_settings(lab), lab, lab / ".lab", environment)
     caches = {name: value for name, value in variables.items() if name.startswith("XDG")}
-    python = str(environment / "bin" / "python")
-    os.chdir(lab)
-    os.execve(python, [python, *arguments],
-              {**os.environ, **caches, "PYTHONPATH": python_path(lab)})
+    return (str(environment / "bin" / "python"),
+            {**os.environ, **caches, "PYTHONPATH": python_path(lab)})

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,11 +128,15 @@ def own_settings(lab: Path) -> str:
     settings, default = read_settings(lab), default_settings()
     variables = {**settings.variables, **{name: default.variables[name] for name in OWN}}
     return "\n".join([
-        "[variables]", *(f"{json.dumps(name)} = {json.dumps(value, ensure_ascii=False)}"
-                         for name, value in variables.items()),
-        "[shell]", f"names = {json.dumps(settings.shell)}",
+        "[variables]", *(f"{_toml(name)} = {_toml(value)}" for name, value in variables.items()),
+        "[shell]", f"names = {_toml(settings.shell)}",
         "[limits]", f"timeout_minutes = {settings.timeout_minutes}",
         f"tags_per_push = {settings.tags_per_push}", ""])
+
+
+def _toml(value: str | Sequence[str]) -> str:
+    """Return a string or strings as TOML, which is written as JSON is, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def own_variables(lab: Path, folder: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
 from mlflow import MlflowClient
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 
 from taglab.results.comparison import (
     DIFFERS, MODEL, SAME, SKIPPED, WITHIN, Finding, compare_paths, compare_texts)
@@ -126,6 +127,9 @@ def _compare_model(
             return Finding(MODEL, name, SKIPPED, reason=f"it cannot be read: {error}"[:300])
         if _content(one) == _content(other):
             return Finding(MODEL, name, SAME)
+        if Model.load(str(one)).saved_input_example_info is None:
+            return Finding(MODEL, name, SKIPPED, reason="its files differ, and it was logged "
+                           "without an input_example")
         if interpreter is None:
             return Finding(MODEL, name, SKIPPED, reason="its files differ, and its commit has no "
                            "environment to load it in")
@@ -139,8 +143,8 @@ def _compare_model(
 
 def _download(client: MlflowClient, model_id: str, folder: Path) -> Path:
     folder.mkdir()
-    return Path(download_artifacts(f"models:/{model_id}", dst_path=str(folder),
-                                   tracking_uri=client.tracking_uri))
+    where = client.get_logged_model(model_id).artifact_location
+    return Path(download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
 def _content(model: Path) -> dict[str, str]:

@@ -40,4 +40,4 @@ def metric_reason(name: str) -> str:
         return "the load of the machine"
     words = re.split(r"[^a-z]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
     is_time = words[-1] in _TIME or words[-2:-1] == ["per"] and words[-1] in {"s", "sec"}
-    return "a time" if is_time else ""
+    return "a time, or a speed" if is_time else ""

@@ -13,6 +13,7 @@ import taglab
 from taglab.results.comparison import (
     ARTIFACT, DIFFERS, METRIC, MODEL, PARAMETER, RUN, SAME, SKIPPED, STATUS, WITHIN,
     Finding, RunComparison, worst)
+from taglab.results.not_compared import ASYNCHRONOUS_REASON
 
 SHOWN = 10  # differences, and as many of what was not compared; the receipt has all
 
@@ -159,7 +160,7 @@ def _first(lines: list[str]) -> list[str]:
 
 def _general(finding: Finding) -> tuple[str, str]:
     """Return a name for what was not compared that is the same in many runs, and why."""
-    named = finding.kind in (ARTIFACT, MODEL) or finding.reason == "a time"
+    named = finding.reason != ASYNCHRONOUS_REASON
     return f"{finding.kind} {finding.name}" if named else f"{finding.kind}s", finding.reason
 
 

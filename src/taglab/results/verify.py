@@ -45,12 +45,14 @@ def original(lab: Path, tag: str) -> TagResults:
     return read_tag_results(open_store(), experiment_name(), tag, lab, tracking_uri())
 
 
-def made_again(lab: Path, store: str, tag: str) -> tuple[MlflowClient, tuple[RunResult, ...]]:
-    """Return a client of the store of the new build, and the runs that are in it."""
-    client = MlflowClient(store)
+def made_again(
+    lab: Path, store: str, tag: str
+) -> tuple[MlflowClient | None, tuple[RunResult, ...]]:
+    """Return a client of the new build's store, None where it made none, and the runs in it."""
     database = sqlite_file(store)
     if database and not database.exists():
-        return client, ()
+        return None, ()
+    client = MlflowClient(store)
     for experiment in client.search_experiments():
         try:
             return client, read_tag_results(client, experiment.name, tag, lab).runs
@@ -60,12 +62,12 @@ def made_again(lab: Path, store: str, tag: str) -> tuple[MlflowClient, tuple[Run
 
 
 def comparisons(
-    old: tuple[MlflowClient, TagResults], new: tuple[MlflowClient, tuple[RunResult, ...]],
+    old: tuple[MlflowClient, TagResults], new: tuple[MlflowClient | None, tuple[RunResult, ...]],
     tolerance: float, interpreter: Interpreter | None,
 ) -> Iterator[RunComparison]:
     """Yield how each run of a tag, nested ones included, compares with the one made again."""
     for name, a, b, may_differ in run_pairs(old[1].runs, new[1]):
-        if a and b:
+        if a and b and new[0]:
             found = compare_runs(a, b, tolerance, may_differ)
             found += [Finding(RUN, "artifacts", SKIPPED, reason=ASYNCHRONOUS_REASON)] \
                 if may_differ else compare_files((old[0], a), (new[0], b), tolerance, interpreter)

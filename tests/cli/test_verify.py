@@ -23,6 +23,7 @@ from taglab.runner.settings import FILE as SETTINGS
 from tests.runner.conftest import SOURCE, Lab, wait_for
 
 SHOW = "env | grep -E '^(MLFLOW|LAB|XDG|GREETING|TOKEN|DRONE_REPO_NAME|DRONE_TAG)'; pwd"
+SLEEP = f"sleep 4321.{os.getpid()}"  # which nobody else sleeps
 RUN = """\
 import sys
 from pathlib import Path
@@ -103,7 +104,7 @@ def test_a_build_that_fails_or_that_nothing_triggers_is_told(steps) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_leaves_nothing_running_and_no_folder(steps, number: int) -> None:
-    lab: Lab = steps("echo begun; exec sleep 4321.25")
+    lab: Lab = steps(f"echo begun; exec {SLEEP}5")
     process = subprocess.Popen([sys.executable, "-c", RUN, str(SOURCE), str(lab.path)],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout
@@ -114,11 +115,11 @@ def test_ctrl_c_leaves_nothing_running_and_no_folder(steps, number: int) -> None
     process.communicate()
     assert process.returncode not in (0, None)
     assert not Path(folder).exists() and not (lab.path / FOLDER).exists()
-    assert subprocess.run(["pgrep", "-f", "sleep 4321.25"], stdout=subprocess.PIPE).stdout == b""
+    assert subprocess.run(["pgrep", "-f", f"{SLEEP}5"], stdout=subprocess.PIPE).stdout == b""
 
 
 def test_what_a_killed_one_has_left_is_removed_by_the_next(steps) -> None:
-    lab: Lab = steps("echo begun; exec sleep 4321.75")
+    lab: Lab = steps(f"echo begun; exec {SLEEP}7")
     process = subprocess.Popen([sys.executable, "-c", RUN, str(SOURCE), str(lab.path)],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout
@@ -131,7 +132,7 @@ def test_what_a_killed_one_has_left_is_removed_by_the_next(steps) -> None:
     process.communicate()
     with own_folder(lab.path):
         assert not folder.exists()
-    wait_for(lambda: subprocess.run(["pgrep", "-f", "sleep 4321.75"],
+    wait_for(lambda: subprocess.run(["pgrep", "-f", f"{SLEEP}7"],
                                     stdout=subprocess.PIPE).stdout == b"")
 
 

@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
+from taglab.tracking.quick_mlflow import mlflow
 from mlflow import MlflowClient
-from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
-from mlflow.models import Model
 
 from taglab.results.comparison import (
     DIFFERS, MODEL, SAME, SKIPPED, WITHIN, Finding, compare_paths, compare_texts)
@@ -127,7 +125,7 @@ def _compare_model(
             return Finding(MODEL, name, SKIPPED, reason=f"it cannot be read: {error}"[:300])
         if _content(one) == _content(other):
             return Finding(MODEL, name, SAME)
-        if Model.load(str(one)).saved_input_example_info is None:
+        if mlflow.models.Model.load(str(one)).saved_input_example_info is None:
             return Finding(MODEL, name, SKIPPED, reason="its files differ, and it was logged "
                            "without an input_example")
         if interpreter is None:
@@ -144,7 +142,8 @@ def _compare_model(
 def _download(client: MlflowClient, model_id: str, folder: Path) -> Path:
     folder.mkdir()
     where = client.get_logged_model(model_id).artifact_location
-    return Path(download_artifacts(where, dst_path=str(folder), tracking_uri=client.tracking_uri))
+    return Path(mlflow.artifacts.download_artifacts(
+        where, dst_path=str(folder), tracking_uri=client.tracking_uri))
 
 
 def _content(model: Path) -> dict[str, str]:

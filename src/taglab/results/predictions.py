@@ -12,11 +12,11 @@ from typing import Any
 
 def compare(old: str, new: str) -> dict[str, Any]:
     """Return how the predictions of two models for the first one's input example compare."""
-    from mlflow.pyfunc import load_model
+    import mlflow
 
-    loaded = load_model(old)
-    example = loaded.input_example
-    return {"by": largest_difference(loaded.predict(example), load_model(new).predict(example))}
+    first, second = (mlflow.pyfunc.load_model(model) for model in (old, new))
+    example = first.input_example
+    return {"by": largest_difference(first.predict(example), second.predict(example))}
 
 
 def largest_difference(old: Any, new: Any) -> float:

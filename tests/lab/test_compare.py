@@ -41,7 +41,7 @@ def test_a_tag_is_verified_and_one_that_takes_the_time_for_a_metric_is_not(lab: 
 
     shown = lab.ok("lab verify stamp-v1")
     assert "[stamp] + python lab/processes/stamp/main.py" in shown and "making the env" in shown
-    assert ": same\n  same: 1 runs with 1 statuses, " in shown, shown
+    assert ": same\n  1 run compared; the same: 1 status, " in shown, shown
     assert "not compared: metric seconds: a time" in shown
 
     done = lab.sh("lab verify --json stamp-v2 2> shown")

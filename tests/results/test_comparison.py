@@ -121,7 +121,7 @@ def test_a_receipt_says_what_was_compared_what_differs_with_both_values_and_what
     assert made.verdict == (
         "differs: wine, metric score: 0.5 then, 0.25 now (by 0.5 of it) and 1 more")
     assert summary(made).splitlines() == [
-        "wine-v1 at aaaaaaa: differs", "  same: 2 runs with 2 parameters, 2 metrics",
+        "wine-v1 at aaaaaaa: differs", "  2 runs compared; the same: 2 parameters, 2 metrics",
         "  within 1e-06: 2, the largest relative difference is 2e-09",
         *["  differs: wine, metric score: 0.5 then, 0.25 now (by 0.5 of it)"] * 2,
         "  not compared: artifact output.log (2 times): it holds times"]

@@ -132,10 +132,9 @@ def summary(receipt: Receipt) -> str:
               if each.outcome == DIFFERS]
     skipped = Counter((each.kind, _general(each)) for run in receipt.runs for each in run.findings
                       if each.outcome == SKIPPED)
-    kinds = ", ".join(f"{counts[kind]} {names}" for kind, names in _PLURALS.items()
-                      if counts[kind])
+    kinds = ", ".join(_counted(counts[kind], kind) for kind in _KINDS if counts[kind])
     lines = [f"{receipt.tag} at {receipt.commit[:7]}: {receipt.verdict.partition(':')[0]}",
-             f"  same: {len(receipt.runs)} runs with {kinds}" if kinds else "  nothing is the same"]
+             f"  {_counted(len(receipt.runs), RUN)} compared; the same: {kinds or 'nothing'}"]
     if within:
         most = max(each.by or 0.0 for _, each in within)
         lines.append(f"  within {receipt.tolerance:g}: {len(within)}, the largest relative "
@@ -149,8 +148,11 @@ def summary(receipt: Receipt) -> str:
     return "\n".join(lines)
 
 
-_PLURALS = {STATUS: "statuses", PARAMETER: "parameters", METRIC: "metrics",
-            ARTIFACT: "artifacts", MODEL: "models"}
+_KINDS = (STATUS, PARAMETER, METRIC, ARTIFACT, MODEL)
+
+
+def _counted(count: int, kind: str) -> str:
+    return f"{count} {kind}" if count == 1 else f"{count} {kind}{'es' if kind == STATUS else 's'}"
 
 
 def _first(lines: list[str]) -> list[str]:

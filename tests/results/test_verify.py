@@ -118,14 +118,14 @@ def test_a_build_that_made_no_runs_differs_even_without_a_store(
 def test_what_cannot_be_run_again_is_told_before_anything_runs(
         log: Log, git: Git, lab_folder: Path, own_store: Path, capsys) -> None:
     log()
-    assert [each.tag for each in originals(lab_folder, None)] == ["wine-v1"]
+    assert [each.tag for each in originals(lab_folder)] == ["wine-v1"]
     client, [parent], _ = runs_in(own_store)
     client.set_tag(parent.info.run_id, "dirty", "true")
     with pytest.raises(TagError, match="wine-v1 cannot be verified: it ran with uncommitted"):
-        originals(lab_folder, "wine-v1")
-    assert originals(lab_folder, None) == []
+        originals(lab_folder, ["wine-v1"])
+    assert originals(lab_folder) == []
     client.set_tag(parent.info.run_id, "dirty", "false")
     client.set_terminated(parent.info.run_id, "FAILED")
-    assert originals(lab_folder, None) == [] and originals(lab_folder, "wine-v1")
+    assert originals(lab_folder) == [] and originals(lab_folder, ["wine-v1"])
     assert main(["originals", "wine-v2"]) == 3
     assert "the nearest are wine-v1" in capsys.readouterr().err

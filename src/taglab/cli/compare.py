@@ -37,24 +37,24 @@ def diff(lab: Path, old: str, new: str, as_json: bool) -> NoReturn:
 
 
 @click.command()
-@click.argument("tag", required=False)
+@click.argument("tags", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="Each tag whose runs have finished.")
 @click.option("--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True,
               help="The relative difference up to which numbers agree.")
 @as_json_option
 @click.pass_obj
-def verify(lab: Path, tag: str | None, every: bool, tolerance: float, as_json: bool) -> int:
-    """Run TAG again and compare the results.
+def verify(lab: Path, tags: tuple[str, ...], every: bool, tolerance: float, as_json: bool) -> int:
+    """Run TAGS again and compare the results.
 
-    It runs in a clean clone, with packages that are installed anew and a store of its own. Then its
+    Each runs in a clean clone, with packages installed anew and a store of its own. Then its
     parameters, metrics, artifacts and models are compared with those of the first runs, which get
     the tag `verified` in MLflow. A receipt is left in .lab/receipts. The exit status is 1 where
     something differs.
     """
-    if (tag is None) != every:
-        raise click.UsageError("name one tag, or type: lab verify --all")
+    if bool(tags) == every:
+        raise click.UsageError("name a tag, or type: lab verify --all")
     program = _Results(lab, *lab_python(lab, lambda line: click.echo(line, err=True)))
-    listed = program.call("originals", *(["--", tag] if tag else []), capture=True)
+    listed = program.call("originals", "--", *tags, capture=True)
     if listed.returncode:
         return listed.returncode
     found = json.loads(listed.stdout)
@@ -66,8 +66,8 @@ def verify(lab: Path, tag: str | None, every: bool, tolerance: float, as_json: b
                  for number, each in enumerate(found)]
     receipts = [receipt for _, receipt in ended]
     if as_json:
-        click.echo(json.dumps(receipts if every else receipts[0], indent=1))
-    elif every:
+        click.echo(json.dumps(receipts, indent=1))
+    elif receipts[1:]:
         click.echo("\n" + "\n".join(f"{each['tag']}: {each['verdict']}" for each in receipts))
     return max(status for status, _ in ended)
 

@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
             print(shown(read_diff(lab_root(), options.old, options.new), options.json))
             return 0
         if options.command == "originals":
-            found = originals(lab_root(), options.tag)
+            found = originals(lab_root(), options.tags)
             print(json.dumps([{"tag": each.tag, "commit": each.commit, "build": each.build}
                               for each in found]))
             return 0
@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     diff.add_argument("new")
     diff.add_argument("--json", action="store_true")
     first = commands.add_parser("originals", help="list the tags that can be run again, as JSON")
-    first.add_argument("tag", nargs="?", help="by default, all whose runs have finished")
+    first.add_argument("tags", nargs="*", help="by default, all whose runs have finished")
     again = commands.add_parser("compare", help="compare a tag's runs with those made again")
     again.add_argument("tag")
     again.add_argument("--store", required=True, help="the tracking URI of the new build's store")

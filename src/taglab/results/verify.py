@@ -1,7 +1,7 @@
 """Compares the runs of a tag with those that it made again, and leaves a receipt."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
@@ -19,17 +19,17 @@ from taglab.tracking.store import sqlite_file
 from taglab.tracking.summary import FINISHED
 
 
-def originals(lab: Path, tag: str | None) -> list[TagResults]:
-    """Return the tags that can be run again: the named one, else all whose runs have finished.
+def originals(lab: Path, named: Sequence[str] = ()) -> list[TagResults]:
+    """Return the tags that can be run again: those named, else all whose runs have finished.
 
-    Raises TagError where the named one cannot.
+    Raises TagError where one that is named cannot.
     """
-    if tag:
-        found = original(lab, tag)
+    tags = [original(lab, tag) for tag in named]
+    for found in tags:
         if any(run.tags.get("dirty") == "true" for run in found.runs):
-            raise TagError(f"{tag} cannot be verified: it ran with uncommitted changes")
-        return [found]
-    tags = []
+            raise TagError(f"{found.tag} cannot be verified: it ran with uncommitted changes")
+    if tags:
+        return tags
     for name in lab_tags(lab):
         try:
             found = original(lab, name)

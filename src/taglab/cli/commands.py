@@ -26,6 +26,8 @@ GROUPS = {
         "builds": Command("builds", "list_builds", "lab builds --json"),
         "logs": Command("builds", "logs", "lab logs\nlab logs 1 --follow"),
         "runs": Command("results", "runs", "lab runs --build\nlab runs --build 2 --json"),
+        "diff": Command("compare", "diff", "lab diff svm-search-v1 svm-search-v2"),
+        "verify": Command("compare", "verify", "lab verify svm-search-v1"),
         "ui": Command("results", "ui", "lab ui --port 5001"),
         "goals": Command("results", "goals", "lab goals --json"),
         "notebook": Command("notebook", "notebook",
@@ -60,8 +62,8 @@ SYNONYMS = {
     "results": "runs", "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new",
     "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
     "docker": "image", "sync": "replay",
-    "dvc": "data", "dataset": "data", "datasets": "data",
-    "diagnose": "doctor", "prune": "clean", "gc": "clean",
+    "dvc": "data", "dataset": "data", "datasets": "data", "compare": "diff",
+    "reproduce": "verify", "diagnose": "doctor", "prune": "clean", "gc": "clean",
 }
 
 

@@ -24,8 +24,8 @@ from taglab.tag_parameters import TagError, TagMessage, ending, marked, write_me
 
 _WILDCARD = re.compile(r"[*?\[\]{}\\]")
 # A launch asks for no message and no passphrase, and pushes its one tag alone.
-_OPTIONS = ("-c", "tag.gpgSign=false", "-c", "tag.forceSignAnnotated=false",
-            "-c", "push.gpgSign=false", "-c", "push.followTags=false", "-c", "push.pushOption=")
+OPTIONS = ("-c", "tag.gpgSign=false", "-c", "tag.forceSignAnnotated=false",
+           "-c", "push.gpgSign=false", "-c", "push.followTags=false", "-c", "push.pushOption=")
 
 
 @dataclass(frozen=True)
@@ -154,5 +154,5 @@ def launch(lab: Path, remote: str, tags: Sequence[NewTag]) -> int:
 
 
 def _run(lab: Path, command: Sequence[str], text: str = "", **variables: str) -> int:
-    return subprocess.run([command[0], *_OPTIONS, *command[1:]], cwd=lab, input=text.encode(),
+    return subprocess.run([command[0], *OPTIONS, *command[1:]], cwd=lab, input=text.encode(),
                           env={**git_environment(), **variables}).returncode

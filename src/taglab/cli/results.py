@@ -5,6 +5,7 @@ They need MLflow, so each continues as a Python process in the lab's environment
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -74,12 +75,16 @@ def goals(lab: Path, as_json: bool) -> NoReturn:
 def become_python(lab: Path, *arguments: str, as_json: bool = False) -> NoReturn:
     """Replace this process by `python ARGUMENTS` in the environment of the current requirements."""
     with progress(as_json):
-        environment = ensure_environment(lab, click.echo)
-    arguments += ("--json",) * as_json
+        python, variables = lab_python(lab, click.echo)
+    os.chdir(lab)
+    os.execve(python, [python, *arguments, *(["--json"] if as_json else [])], variables)
+
+
+def lab_python(lab: Path, report: Callable[[str], None]) -> tuple[str, dict[str, str]]:
+    """Return Python in the environment of the current requirements, and the variables it needs."""
+    environment = ensure_environment(lab, report)
     variables = machine_variables(read_settings(lab), lab, lab / ".lab", environment)
     caches = {name: value for name, value in variables.items()
               if name.startswith("XDG") or name == "LAB_DATA"}
-    python = str(environment / "bin" / "python")
-    os.chdir(lab)
-    os.execve(python, [python, *arguments],
-              {**os.environ, **caches, "PYTHONPATH": python_path(lab)})
+    return (str(environment / "bin" / "python"),
+            {**os.environ, **caches, "PYTHONPATH": python_path(lab)})

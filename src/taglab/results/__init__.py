@@ -1,0 +1,13 @@
+"""The results of a tag: what its runs gave, how those of two tags differ, whether they repeat."""
+
+from typing import TYPE_CHECKING
+
+from taglab.lazy import attributes
+
+if TYPE_CHECKING:
+    from taglab.results.tag_results import (
+        RunResult, TagError, TagResults, artifact_paths, read_tag_results)
+
+__all__ = ["RunResult", "TagError", "TagResults", "artifact_paths", "read_tag_results"]
+
+__getattr__ = attributes(__name__, {"tag_results": __all__})

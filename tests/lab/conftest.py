@@ -43,12 +43,18 @@ class BakedLab:
 
     def sh(self, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run a shell command in the lab, with its `.venv` activated where there is one."""
+        process = self.start(command, **variables)
+        printed, _ = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, printed)
+
+    def start(self, command: str, **variables: str) -> subprocess.Popen[str]:
+        """Start such a command, in a process group of its own."""
         activate = ". .venv/bin/activate; " if (self.path / ".venv").exists() else ""
         clean = {name: value for name, value in os.environ.items()
                  if not name.startswith(("PYTEST", "MLFLOW", "VIRTUAL_ENV", "PYTHONDONTWRITE"))}
-        return subprocess.run(["bash", "-c", activate + command], cwd=self.path, text=True,
-                              env={**clean, **AUTHOR, **variables},
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return subprocess.Popen(["bash", "-c", activate + command], cwd=self.path, text=True,
+                                env={**clean, **AUTHOR, **variables}, process_group=0,
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def ok(self, command: str, **variables: str) -> str:
         """Run a shell command that must succeed; return what it printed."""

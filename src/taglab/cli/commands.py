@@ -28,6 +28,7 @@ GROUPS = {
         "runs": Command("results", "runs", "lab runs --build 2"),
         "diff": Command("compare", "diff", "lab diff svm-search-v1 svm-search-v2"),
         "verify": Command("compare", "verify", "lab verify svm-search-v1"),
+        "report": Command("report", "report", "lab report svm-search-v1"),
         "ui": Command("results", "ui", "lab ui --port 5001"),
         "goals": Command("results", "goals", "lab goals"),
         "notebook": Command("notebook", "notebook",
@@ -60,7 +61,8 @@ SYNONYMS = {
     "results": "runs", "mlflow": "ui", "test": "goals", "jupyter": "notebook", "create": "new",
     "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
     "docker": "image", "sync": "replay",
-    "compare": "diff", "reproduce": "verify", "diagnose": "doctor", "prune": "clean", "gc": "clean",
+    "compare": "diff", "reproduce": "verify", "export": "report", "diagnose": "doctor",
+    "prune": "clean", "gc": "clean",
 }
 
 

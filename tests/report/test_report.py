@@ -59,8 +59,9 @@ def tables(report: Report, title: str) -> list[list[list[str]]]:
 
 def hostile_report() -> Report:
     """Return a report in which everything that a person named has a hostile name."""
-    run = result(HOSTILE, metrics={HOSTILE: 1.0}, params={HOSTILE: HOSTILE}, data={HOSTILE: HOSTILE},
-                 tags={"reason": HOSTILE, "python": HOSTILE, "build_link": f"http://{HOSTILE}"},
+    run = result(HOSTILE, metrics={HOSTILE: 1.0}, params={HOSTILE: HOSTILE},
+                 data={HOSTILE: HOSTILE}, tags={"reason": HOSTILE, "python": HOSTILE,
+                                                "build_link": f"http://{HOSTILE}"},
                  nested=(result(HOSTILE), result("b", params={HOSTILE: "2"})))
     named = TagFacts(HOSTILE, HOSTILE, HOSTILE, HOSTILE, {HOSTILE: HOSTILE})
     diff = TagDiff(
@@ -154,6 +155,7 @@ def test_of_ten_thousand_trials_the_best_are_shown_and_the_rest_are_counted() ->
                  and "trial" in block.head)
     assert table.head == ("trial", "status", "kernel", "x", "error", "time") and table.numbers == 3
     assert [row[0].text for row in table.rows[:3]] == ["5000 best", "4999", "5001"]
+    assert len(table.rows) == 10
     assert [cell.text for cell in table.rows[0][2:5]] == ["a", "714.286", "0"]
     assert Note("… and 9990 more: 9890 FINISHED, 100 FAILED.") in blocks(made, "Results")
     assert len(to_html(made)) < 30_000 and len(to_markdown(made)) < 5_000

@@ -1,4 +1,4 @@
-"""The command `lab report`: it needs MLflow, so it goes on as a process in the lab's environment."""
+"""The command `lab report`: it needs MLflow, so it goes on in the lab's environment."""
 from __future__ import annotations
 
 import os

@@ -1,6 +1,7 @@
 """The outputs of a notebook, without its code: text and images. HTML is left out.
 
-The format is Jupyter's nbformat 4: https://nbformat.readthedocs.io/en/latest/format_description.html
+The format is Jupyter's nbformat 4, see
+https://nbformat.readthedocs.io/en/latest/format_description.html
 """
 
 import base64
@@ -33,8 +34,12 @@ def notebook_blocks(text: str, room: int) -> list[Block]:
         found = [block for cell in cells for block in _cell(cell)]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NotebookError(f"it is no notebook of format 4 ({error!r})") from None
+    if all(isinstance(block, Title) for block in found):
+        raise NotebookError("it has no outputs; run it and save it first")
     blocks: list[Block] = []
-    for block in found:
+    for block, after in zip(found, [*found[1:], Title("")]):
+        if isinstance(block, Title) and isinstance(after, Title):
+            continue  # nothing stands below it
         if isinstance(block, Picture):
             if len(block.data) > room:
                 blocks.append(Note("An image is left out, since the page would get too large."))

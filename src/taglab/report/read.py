@@ -4,6 +4,7 @@ import platform
 import re
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -32,47 +33,72 @@ def read_report(
     """Return what a report on a tag tells, and the images that a page with so many bytes shows.
 
     against: the tag to compare with; by default the last one of the same pipeline.
-    build: the one whose clone `lab` is. Such a clone has commits and no tags: it gets them.
+    build: the one whose clone `lab` is: it has commits, and need not have their tags.
 
     Raises TagError when there is nothing to report, or no results of `against`.
     """
-    if build:
-        name_tag(lab, tag, build.commit, "FETCH_HEAD")  # an annotated tag has a message
     client, experiment = open_store(), experiment_name()
-    results = read_tag_results(client, experiment, tag, lab, tracking_uri())
-    assert client is not None  # it has runs
+    with _repository(lab, build) as repository:
+        if build:  # an annotated tag, which has a message, is what the clone fetched
+            name_tag(lab, repository, tag, build.commit, "FETCH_HEAD")
+        results = read_tag_results(client, experiment, tag, repository, tracking_uri())
+        assert client is not None  # it has runs
+        last, commit = (against, "") if against else last_tag(client, experiment, results)
+        if build and last:
+            name_tag(lab, repository, last, commit)
+        difference, reason = read_difference(client, experiment, repository, results, last,
+                                             needed=against is not None)
+        goals = goal_results(goals_at(repository, results.commit), results.runs)
     figures = read_figures(client, results.runs, room)
-    difference, reason = read_difference(client, experiment, lab, results, against, build)
     facts = ReportFacts(
-        experiment, results, goal_results(goals_at(lab, results.commit), results.runs),
-        difference, reason, read_packages(client, results.runs),
+        experiment, results, goals, difference, reason, read_packages(client, results.runs),
         tuple(figure for figure, _ in figures), clone_address(lab), time.time(),
         platform.platform())
     return facts, [(figure, data) for figure, data in figures if figure.shown]
 
 
-def read_difference(
-    client: MlflowClient, experiment: str, lab: Path, results: TagResults, against: str | None,
-    build: Build | None,
-) -> tuple[TagDiff | None, str]:
-    """Return how a tag differs from `against`, or the last of its pipeline; or why it is not known.
+@contextmanager
+def _repository(lab: Path, build: Build | None) -> Iterator[Path]:
+    """Yield a repository to ask; in a build one beside the clone, which may be read only."""
+    if build is None:
+        yield lab
+        return
+    with TemporaryDirectory() as folder:
+        run_git("clone", "--quiet", "--bare", "--shared", str(lab), folder, cwd=lab)
+        yield Path(folder)
 
-    Raises TagError when `against` has no results.
+
+def name_tag(clone: Path, repository: Path, tag: str, commit: str, *more: str) -> None:
+    """Let a tag of a repository name a commit of the clone, as one of `more` does there, if any.
+
+    Where the clone has no such commit, nothing is done.
     """
-    if against is not None:
-        other = read_tag_results(client, experiment, against, lab, tracking_uri())
-        return tag_diff(lab, other, results), ""
-    last, commit = last_tag(client, experiment, results)
+    for name in (f"refs/tags/{tag}", *more, commit) if commit else ():
+        found = [run_git("rev-parse", "--verify", "--quiet", each, cwd=clone).stdout.decode()
+                 for each in (name, f"{name}^{{commit}}")]
+        if found[1].strip() == commit:
+            run_git("update-ref", f"refs/tags/{tag}", found[0].strip(), cwd=repository)
+            return
+
+
+def read_difference(
+    client: MlflowClient, experiment: str, repository: Path, results: TagResults, last: str,
+    needed: bool
+) -> tuple[TagDiff | None, str]:
+    """Return how a tag differs from another one, or why it is not known.
+
+    Raises TagError when it is needed.
+    """
     if not last:
         return None, f"No earlier tag {pipeline_of(results.tag)}-… has runs that finished."
-    if build:
-        name_tag(lab, last, commit)
     try:
-        other = read_tag_results(client, experiment, last, lab, tracking_uri())
+        other = read_tag_results(client, experiment, last, repository, tracking_uri())
     except TagError as error:
+        if needed:
+            raise
         return None, (f"{last} ran before, and is not compared here: {error}. In a clone that has "
                       f"both tags, type: lab report {results.tag}")
-    return tag_diff(lab, other, results), ""
+    return tag_diff(repository, other, results), ""
 
 
 def pipeline_of(tag: str) -> str:
@@ -149,20 +175,6 @@ def clone_address(lab: Path) -> str:
     url = run_git("remote", "get-url", "origin", cwd=lab).stdout.decode(errors="replace").strip()
     is_remote = re.match(r"(https?|ssh|git)://|[\w.-]+@[\w.-]+:", url)
     return re.sub(r"^(https?://)[^/@]*@", r"\1", url) if is_remote else ""
-
-
-def name_tag(lab: Path, tag: str, commit: str, *more: str) -> None:
-    """Let a tag of a clone name a commit, as FETCH_HEAD or another of `more` does, if one does.
-
-    A tag that names the commit already stays. Where the clone has no such commit, nothing is done.
-    """
-    ref = f"refs/tags/{tag}"
-    for name in (ref, *more, commit) if commit else ():
-        named = run_git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", cwd=lab).stdout
-        if named.decode().strip() == commit:
-            if name != ref:
-                run_git("update-ref", ref, name, cwd=lab)
-            return
 
 
 def runs_of_build(client: MlflowClient, build: Build) -> list[str]:

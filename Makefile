@@ -16,6 +16,7 @@ demo: $(LAB)
 	echo "$$ git tag $$tag && git push origin $$tag" && git tag $$tag && git push origin $$tag
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
 	@echo "  python3 $(LAB)/vendor/taglab ui"
+	@echo "In place of ui: diff, verify and report, with tags. They compare, run again and write a page."
 
 $(LAB): | $(VENV)/cookiecutter
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"

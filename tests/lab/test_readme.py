@@ -47,6 +47,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
         "change a parameter for good": change_a_parameter,
         "add data to the commit, get it elsewhere": add_data,
         "run experiments in a colleague's clone": use_a_clone,
+        "see what changed between two tags": compare_tags,
         "run a tag again and compare the results": lambda *_: None,  # tested elsewhere
         "stop a build": stop_a_build,
         "move to a team's server": move_to_a_server,
@@ -55,7 +56,7 @@ def test_every_command_of_the_readme_works(tmp_path: Path) -> None:
     for want, commands in rows.items():
         special.get(want, run_all)(lab, commands)
     assert set(special) <= set(rows), "the README changed"
-    assert len(rows) == 33, "a row of the README is not tested"
+    assert len(rows) == 34, "a row of the README is not tested"
     assert "seaborn==" in (lab.path / "requirements.txt").read_text()
     assert lab.build(5)["status"] == "success", lab.ok("lab logs 5")
 
@@ -74,6 +75,14 @@ def change_a_parameter(lab: BakedLab, commands: list[str]) -> None:
     run_all(lab, commands[1:])
     lab.push("svm-search-v9")
     assert lab.runs(tag="svm-search-v9")[0]["params"]["folds"] == "5"
+
+
+def compare_tags(lab: BakedLab, commands: list[str]) -> None:
+    """The second tag has changed a parameter, which its name tells."""
+    [second] = lab.ok("git tag --list 'svm-search-v2*'").split()
+    [command] = commands
+    shown = lab.ok(command.replace("svm-search-v2", second))
+    assert re.search(r"folds +3 +.* 5", shown), shown
 
 
 def add_data(lab: BakedLab, commands: list[str]) -> None:

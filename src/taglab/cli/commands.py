@@ -28,6 +28,7 @@ GROUPS = {
         "runs": Command("results", "runs", "lab runs --build\nlab runs --build 2 --json"),
         "diff": Command("compare", "diff", "lab diff svm-search-v1 svm-search-v2"),
         "verify": Command("compare", "verify", "lab verify svm-search-v1"),
+        "report": Command("report", "report", "lab report svm-search-v1"),
         "ui": Command("results", "ui", "lab ui --port 5001"),
         "goals": Command("results", "goals", "lab goals --json"),
         "notebook": Command("notebook", "notebook",
@@ -63,7 +64,8 @@ SYNONYMS = {
     "install": "add", "pip": "add", "check": "lint", "setup": "init", "remote": "connect",
     "docker": "image", "sync": "replay",
     "dvc": "data", "dataset": "data", "datasets": "data", "compare": "diff",
-    "reproduce": "verify", "diagnose": "doctor", "prune": "clean", "gc": "clean",
+    "reproduce": "verify", "export": "report", "diagnose": "doctor", "prune": "clean",
+    "gc": "clean",
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import taglab.tracking.quick_mlflow  # noqa: F401, before mlflow
@@ -78,6 +78,12 @@ def read_diff(lab: Path, old: str, new: str) -> TagDiff:
     client, experiment, uri = open_store(), experiment_name(), tracking_uri()
     left, right = (read_tag_results(client, experiment, tag, lab, uri) for tag in (old, new))
     assert client is not None  # it has runs
+    return replace(tag_diff(lab, left, right), addresses=addresses(
+        client, experiment, uri, differences(left, right)))
+
+
+def tag_diff(lab: Path, left: TagResults, right: TagResults) -> TagDiff:
+    """Return how the results of two tags of the lab differ, without addresses."""
     requirements = [file_at(lab, each.commit, REQUIREMENTS) for each in (left, right)]
     packages = package_changes(*requirements)
     found = differences(left, right)
@@ -90,7 +96,7 @@ def read_diff(lab: Path, old: str, new: str) -> TagDiff:
         packages, found.data, goals, found.metrics, times,
         {"params": found.same_params, "packages": same_packages, "data": found.same_data,
          "metrics": found.same_metrics},
-        addresses(client, experiment, uri, found))
+        addresses={})
 
 
 def _facts(results: TagResults) -> TagFacts:

@@ -10,6 +10,7 @@ ARTIFACTS = {
     "output.log": "what is printed names times and folders",
     "versions.txt": "another machine may need other builds of the packages",
     "uncommitted.patch": "it is no result",
+    "report/report.*": "a report names times and other tags",
     "traceback.txt": "a traceback names the folder of the build",
     "*events.out.tfevents.*": "TensorBoard's events hold times, also in their names",
     "*.svg": "matplotlib writes the date and random names into it",

@@ -67,5 +67,8 @@ def _losses(
 
 def _front(losses: Mapping[str, tuple[float, ...]]) -> frozenset[str]:
     """Return the ids of the trials to which no other one is better, or equal, in all metrics."""
-    return frozenset(run for run, own in losses.items() if not any(
-        other != own and all(a <= b for a, b in zip(other, own)) for other in losses.values()))
+    front: set[tuple[float, ...]] = set()
+    for own in sorted({*losses.values()}):  # what is better than another comes before it
+        if not any(all(a <= b for a, b in zip(other, own)) for other in front):
+            front.add(own)
+    return frozenset(run for run, own in losses.items() if own in front)

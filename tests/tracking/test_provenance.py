@@ -169,6 +169,15 @@ def test_tags_hold_what_the_build_tells(repository):
     assert {"tag", "build", "build_link", "seed"}.isdisjoint(run_tags(repository, "wine", {}, {}))
 
 
+def test_the_commit_of_a_build_is_told_also_where_the_server_names_the_tags_own_object(repository):
+    git(repository, "tag", "--annotate", "-m", "Why", "wine-v1")
+    commit, tag = (git(repository, "rev-parse", name) for name in ("HEAD", "wine-v1"))
+    assert tag != commit
+    for named in (tag, commit):
+        tags = run_tags(repository, "wine", {}, {"DRONE_COMMIT_SHA": named, "DRONE_TAG": "wine-v1"})
+        assert tags["commit"] == commit
+
+
 def test_the_configuration_hash_depends_on_the_values_alone():
     assert config_hash({"a": 1, "b": {"c": 2.0}}) == config_hash({"b": {"c": 2.0}, "a": 1})
     assert config_hash({"a": 1}) != config_hash({"a": 2})

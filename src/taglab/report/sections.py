@@ -141,7 +141,7 @@ def _data(results: TagResults) -> Section:
     rows = [(label(run), name, Cell(digest, CODE))
             for run in results.runs for name, digest in run.data.items()]
     return Section("Data", tuple(words.table(("process", "data", "digest"), rows)) or (
-        Note("No run recorded its data; mlflow.log_input in main.py does."),))
+        Note("No run recorded its data; taglab.datasets.path in main.py does."),))
 
 
 def _environment(facts: ReportFacts) -> Section:

@@ -35,12 +35,21 @@ def run_tags(
             "python": platform.python_version()}
     tags |= git_tags(lab) | library_tags()
     build = read_build(environment)
-    known = {"commit": build.commit, "tag": build.tag, "build": build.number,
-             "build_link": build.link, "job": environment.get(JOB_NAME, "")}
+    known = {"commit": _commit(build.commit, tags.get("commit"), lab), "tag": build.tag,
+             "build": build.number, "build_link": build.link, "job": environment.get(JOB_NAME, "")}
     tags |= {tag: value for tag, value in known.items() if value}
     if "seed" in config:
         tags["seed"] = str(config["seed"])
     return tags
+
+
+def _commit(named: str, checked_out: str | None, lab: Path) -> str:
+    """Return the commit of a build; some servers name an annotated tag by its own object instead.
+    """
+    if not named or named == checked_out or checked_out is None:
+        return named
+    found = run_git("rev-parse", "--verify", "--quiet", f"{named}^{{commit}}", cwd=lab).stdout
+    return found.decode().strip() or named
 
 
 def parameter_tags(

@@ -22,7 +22,13 @@ CLAIMS = {
         "tests/goals/test_goals.py::test_a_build_is_judged_by_the_goals_of_what_ran_in_it"],
     "A result is a tag.": [
         "tests/lab/test_runs.py::"
-        "test_the_same_tag_gives_the_same_metrics_whatever_lies_in_the_folder"],
+        "test_the_same_tag_gives_the_same_metrics_whatever_lies_in_the_folder",
+        "tests/lab/test_compare.py::"
+        "test_a_tag_is_verified_and_one_that_takes_the_time_for_a_metric_is_not",
+        "tests/test_tag_parameters.py::test_a_checkout_with_the_message_gives_the_parameters",
+        "tests/datasets/test_entries.py::test_a_file_reaches_a_second_clone_through_a_store",
+        "tests/report/test_command.py::"
+        "test_a_report_tells_what_ran_and_how_it_differs_from_the_last_tag_of_the_pipeline"],
     "The laptop agrees with the server, or refuses.": [
         "tests/engines/test_drone_rows.py::test_every_row_agrees_or_is_refused",
         "tests/engines/test_lint.py::test_lint_reports_a_mistake_on_its_line_with_a_fix"],

@@ -171,13 +171,16 @@ def test_a_tag_runs_its_process_or_all_and_then_checks_the_goals(
     assert len(processes) == (2 if answers.get("deep_learning") == "none" else 3)
     tags = {process.replace("_", "-"): [process] for process in processes}
     for tag, wanted in {"run-examples": processes, **tags}.items():
-        [(pipeline, [clone, *steps, goals])] = plans(lab, f"refs/tags/{tag}-v1").items()
+        [(pipeline, [clone, *steps])] = plans(lab, f"refs/tags/{tag}-v1").items()
+        report = [steps.pop()] if tag == "run-examples" else []
+        goals = steps.pop()
         assert pipeline == "experiments" and clone.name == "clone"
         assert sorted(command for step in steps for command in step.step.commands) == [
             f"python lab/processes/{process}/main.py" for process in wanted]
         assert goals.step.commands == ["python -m taglab.goals"]
-        assert [step.depends_on for step in (*steps, goals)] == [
-            {step.name} for step in (clone, *steps)]
+        assert all(step.step.commands == ["python -m taglab.report"] for step in report)
+        assert [step.depends_on for step in (*steps, goals, *report)] == [
+            {step.name} for step in (clone, *steps, goals)][:len(steps) + 1 + len(report)]
     assert plans(lab, "refs/tags/v1") == {} and list(plans(lab, "refs/heads/main")) == ["checks"]
 
 
@@ -219,7 +222,7 @@ def test_every_pipeline_means_to_drone_what_it_says(answers: dict[str, str], bak
         assert len(set(names)) == len(names)
         for step in pipeline["steps"]:
             assert step.keys() <= {"name", "image", "commands", "environment", "when",
-                                   "depends_on"}
+                                   "depends_on", "failure"}
     for path in re.findall(r"[\w/]+\.py\b", text):
         assert (lab / path).exists(), path
 

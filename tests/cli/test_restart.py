@@ -54,7 +54,7 @@ def test_json_is_the_record_of_the_build_and_nothing_else(lab: Lab) -> None:
         return json.loads(json.dumps(asdict(lab.build(number))))
 
     status, shown = only_stdout(lab, "launch", "exp", "--json")
-    assert (status, json.loads(shown)) == (0, record(1))
+    assert (status, json.loads(shown)) == (0, [record(1)])  # of a sweep there are several
     status, shown = only_stdout(lab, "restart", "--json")
     assert (status, json.loads(shown)) == (0, record(2))
     status, shown = only_stdout(lab, "logs", "--json", "--follow")
@@ -62,7 +62,7 @@ def test_json_is_the_record_of_the_build_and_nothing_else(lab: Lab) -> None:
     assert "[a] runs" in json.loads(shown)["lines"]
     lab.write(".git/hooks/pre-push", "#!/bin/sh\necho refused; exit 1\n")
     (lab.path / ".git/hooks/pre-push").chmod(0o755)
-    assert only_stdout(lab, "launch", "exp", "--json") == (1, "")  # and not the build before
+    assert only_stdout(lab, "launch", "exp", "--json") == (1, "[]\n")  # not the build before
     (lab.path / ".git/hooks/pre-push").unlink()
     (lab.path / ".lab/state.go").unlink()
     lab.git("tag", "exp-3")

@@ -81,7 +81,7 @@ def every_sampler():
                   and not inspect.isabstract(each))
 
 
-@pytest.mark.parametrize("name", map(parameter, every_sampler()))
+@pytest.mark.parametrize("name", [*map(parameter, every_sampler())])
 def test_each_sampler_of_optuna_chooses_all_points_or_is_refused_at_once(name):
     if name in UNUSABLE:
         with pytest.raises(SearchError, match=rf'{name} tries every .* method="grid"\)'):

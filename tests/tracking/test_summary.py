@@ -8,17 +8,16 @@ from mlflow.entities import Metric, Param, Run, RunData, RunInfo, RunTag
 from taglab.tracking.summary import PARENT, WIDTH, age, table
 from taglab.tracking.trials import rank
 
-NOW = int(time.time() * 1000)
-
 
 def a_run(name: str, status: str = "FINISHED", tags: dict[str, str] | None = None,
           params: dict[str, str] | None = None, **metrics: float) -> Run:
     """Return a run, without a store; one whose name begins with a digit is a trial."""
+    now = int(time.time() * 1000)
     tags = dict(tags or {}) | ({"trial": name.split()[0]} if name[0].isdigit() else {})
     return Run(
-        RunInfo(name, "1", "ann", status, NOW - 5_400_000, NOW - 5_398_000, "active",
+        RunInfo(name, "1", "ann", status, now - 5_400_000, now - 5_398_000, "active",
                 run_name=name),
-        RunData([Metric(each, value, NOW, 0) for each, value in metrics.items()],
+        RunData([Metric(each, value, now, 0) for each, value in metrics.items()],
                 [Param(*each) for each in (params or {}).items()],
                 [RunTag(*each) for each in tags.items()]))
 

@@ -1,6 +1,6 @@
 """`taglab.search` beside a loop, Optuna's MLflow callback and Hydra; and what it keeps of a search.
 
-    python benchmarks/search.py [rates] [tasks] [reports] [growth] [stopping] [kills]
+    python benchmarks/search.py [rates] [trivial] [tasks] [reports] [growth] [stopping] [kills]
 """
 from __future__ import annotations
 
@@ -121,22 +121,32 @@ def in_turns(bench: Bench, seconds: float) -> dict[Contender, Figures]:
 
 
 def rates(bench: Bench) -> None:
-    """Trials a second of all contenders, and what a search adds to trivial trials."""
-    for seconds, target in ((SLEEP, 7), (0, 2.5)):
-        medians = in_turns(bench, seconds)
-        times = {each: medians[LOOP]["seconds"] / medians[each]["seconds"] for each in CONTENDERS}
-        for each in CONTENDERS:
-            print(f"{TRIALS} trials of {seconds} s, {each.name}: "
-                  f"{TRIALS / medians[each]['seconds']:.1f} trials/s, {times[each]:.2f} times the "
-                  f"loop (rounds: {each.rounds})")
-        judged = FOUR if seconds else PAIR
-        judge(f"trials of {seconds} s, {judged.name}", f"{times[judged]:.2f} times the loop",
-              f"at least {target}", times[judged] >= target)
+    """Trials a second of all contenders, where a trial takes a moment."""
+    compare(bench, SLEEP, FOUR, 7)
+
+
+def trivial(bench: Bench) -> None:
+    """The same for trials that take no time, and what a search adds to each."""
+    medians = compare(bench, 0, PAIR, 2.5)
     cost, end, start = medians[ALONE]["seconds"], medians[ALONE]["end"], medians[FOUR]["start"]
     cost, end = cost / TRIALS * 1000, end / TRIALS * 1000
     judge("added to each trial by search and tracking",
           f"{cost:.1f} ms, of which the summary at the end {end:.1f}", "under 12", cost < 12)
     judge("start to first trial", f"{start:.2f} s", "under 1.5", start < 1.5)
+
+
+def compare(bench: Bench, seconds: float, judged: Contender,
+            target: float) -> dict[Contender, Figures]:
+    """Print the trials a second of all contenders, of trials that take so many seconds."""
+    medians = in_turns(bench, seconds)
+    times = {each: medians[LOOP]["seconds"] / medians[each]["seconds"] for each in CONTENDERS}
+    for each in CONTENDERS:
+        print(f"{TRIALS} trials of {seconds} s, {each.name}: "
+              f"{TRIALS / medians[each]['seconds']:.1f} trials/s, {times[each]:.2f} times the "
+              f"loop (rounds: {each.rounds})", flush=True)
+    judge(f"trials of {seconds} s, {judged.name}", f"{times[judged]:.2f} times the loop",
+          f"at least {target}", times[judged] >= target)
+    return medians
 
 
 def tasks(bench: Bench) -> None:
@@ -186,8 +196,8 @@ def kills(bench: Bench) -> None:
 
 def main() -> None:
     """Print the versions and the lines of the parts that were asked for."""
-    parts = {"rates": rates, "tasks": tasks, "reports": reports, "growth": growth,
-             "stopping": stopping, "kills": kills}
+    parts = {"rates": rates, "trivial": trivial, "tasks": tasks, "reports": reports,
+             "growth": growth, "stopping": stopping, "kills": kills}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="part", choices=[[], *parts],
                         help=f"{', '.join(parts)}; all when none is named")

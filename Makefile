@@ -16,7 +16,10 @@ demo: $(LAB)
 	echo "$$ git tag $$tag && git push origin $$tag" && git tag $$tag && git push origin $$tag
 	@echo "The lab is in $(LAB). To see the results in a browser, type:"
 	@echo "  python3 $(LAB)/vendor/taglab ui"
-	@echo "In place of ui: diff, verify and report, with tags. They compare, run again and write a page."
+	@echo "Does a tag still give the same, what changed since, and a page to hand on:"
+	@echo "  python3 $(LAB)/vendor/taglab verify run-examples-v1"
+	@echo "  python3 $(LAB)/vendor/taglab diff run-examples-v1 run-examples-v2  # after make demo again"
+	@echo "  python3 $(LAB)/vendor/taglab report run-examples-v1"
 
 $(LAB): | $(VENV)/cookiecutter
 	$(AUTHOR) $(VENV)/bin/cookiecutter . --no-input --output-dir demo project_name="Demo Lab"

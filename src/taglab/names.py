@@ -1,12 +1,13 @@
-"""Which names MLflow accepts for parameters and metrics; with any other it refuses the whole call.
+"""Which names MLflow accepts for parameters and metrics, and how long values may be.
 
-The rules are those of MLflow 3.17.2 on Linux and macOS.
+With any other it refuses the whole call. The rules are those of MLflow 3.17.2 on Linux and macOS.
 """
 
 import posixpath
 import re
 
 LONGEST = 250  # characters
+LONGEST_TAG, LONGEST_PARAM = 8000, 6000  # characters of a value
 ACCEPTED = "letters, digits, _ - . : / and blanks"
 
 

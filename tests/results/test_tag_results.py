@@ -6,7 +6,7 @@ from pathlib import Path
 import mlflow
 import pytest
 
-from taglab.results import RunResult, TagError, TagResults, artifact_paths, read_tag_results
+from taglab.results import RunResult, NoResults, TagResults, artifact_paths, read_tag_results
 from taglab.results.tag_results import newest_runs
 from taglab.testing import EXPERIMENT, store_in
 from taglab.tracking import start_run
@@ -61,18 +61,18 @@ def test_a_tag_that_is_not_there_or_never_ran_says_what_to_type(
         git: Git, read, lab_folder, own_store, monkeypatch) -> None:
     for tag in ("wine-v1", "wine-v2", "beer-v1"):
         git("tag", tag)
-    with pytest.raises(TagError, match="no tag wine-v3; the nearest are wine-v2, wine-v1"):
+    with pytest.raises(NoResults, match="no tag wine-v3; the nearest are wine-v2, wine-v1"):
         read("wine-v3")
-    with pytest.raises(TagError, match="no tag x. To list all, type: git tag"):
+    with pytest.raises(NoResults, match="no tag x. To list all, type: git tag"):
         read("x")
-    with pytest.raises(TagError, match="no run of it's is in the store.*git push origin it's"):
+    with pytest.raises(NoResults, match="no run of it's is in the store.*git push origin it's"):
         git("tag", "it's")
         read_tag_results(None, EXPERIMENT, "it's", lab_folder)
     git("remote", "add", "local", ".lab/origin.git")
-    with pytest.raises(TagError, match="no run of it's is in my store.*git push local it's"):
+    with pytest.raises(NoResults, match="no run of it's is in my store.*git push local it's"):
         read("it's")
     log(monkeypatch, "wine-v1", "f" * 40, 1, 0.1)
-    with pytest.raises(TagError, match=r"the commit \w{7} that it names now, only for fffffff\."):
+    with pytest.raises(NoResults, match=r"the commit \w{7} that it names now, only for fffffff\."):
         read("wine-v1")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from taglab.results import TagError
+from taglab.results import NoResults
 from taglab.results.command import main
 from taglab.results.files import Interpreter
 from taglab.results.receipt import Receipt
@@ -121,7 +121,7 @@ def test_what_cannot_be_run_again_is_told_before_anything_runs(
     assert [each.tag for each in originals(lab_folder)] == ["wine-v1"]
     client, [parent], _ = runs_in(own_store)
     client.set_tag(parent.info.run_id, "dirty", "true")
-    with pytest.raises(TagError, match="wine-v1 cannot be verified: it ran with uncommitted"):
+    with pytest.raises(NoResults, match="wine-v1 cannot be verified: it ran with uncommitted"):
         originals(lab_folder, ["wine-v1"])
     assert originals(lab_folder) == []
     client.set_tag(parent.info.run_id, "dirty", "false")

@@ -18,7 +18,7 @@ from taglab.report.document import Block, Picture, Report
 from taglab.report.read import read_report, runs_of_build
 from taglab.report.render import to_html, to_markdown
 from taglab.report.sections import make_report
-from taglab.results import TagError
+from taglab.results import NoResults
 from taglab.results.receipt import to_json
 from taglab.tracking.command import Parser
 from taglab.tracking.connection import open_store
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
         parser.error("name a tag, as in: lab report svm-search-v1")
     try:
         return report(options)
-    except (TagError, NotebookError) as error:
+    except (NoResults, NotebookError) as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE
     except (ReportError, OSError) as error:
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
 
 
 def report(options: argparse.Namespace) -> int:
-    """Do what the options say. Raises TagError, NotebookError, ReportError or OSError."""
+    """Do what the options say. Raises NoResults, NotebookError, ReportError or OSError."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     lab = lab_root()
     build = read_build() if options.tag is None else None

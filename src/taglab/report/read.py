@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from taglab.ci import Build
 from taglab.git import run_git
 from taglab.report.facts import FigureFile, ReportFacts, goal_results
-from taglab.results import RunResult, TagError, TagResults, read_tag_results
+from taglab.results import NoResults, RunResult, TagResults, read_tag_results
 from taglab.results.commits import goals_at, read_pins
 from taglab.results.diff import TagDiff, tag_diff
 from taglab.results.differences import label
@@ -35,7 +35,7 @@ def read_report(
     against: the tag to compare with; by default the last one of the same pipeline.
     build: the one whose clone `lab` is: it has commits, and need not have their tags.
 
-    Raises TagError when there is nothing to report, or no results of `against`.
+    Raises NoResults when there is nothing to report, or no results of `against`.
     """
     client, experiment = open_store(), experiment_name()
     with _repository(lab, build) as repository:
@@ -87,13 +87,13 @@ def read_difference(
 ) -> tuple[TagDiff | None, str]:
     """Return how a tag differs from another one, or why it is not known.
 
-    Raises TagError when it is needed.
+    Raises NoResults when it is needed.
     """
     if not last:
         return None, f"No earlier tag {pipeline_of(results.tag)}-… has runs that finished."
     try:
         other = read_tag_results(client, experiment, last, repository, tracking_uri())
-    except TagError as error:
+    except NoResults as error:
         if needed:
             raise
         return None, (f"{last} ran before, and is not compared here: {error}. In a clone that has "

@@ -6,8 +6,8 @@ from taglab.lazy import attributes
 
 if TYPE_CHECKING:
     from taglab.results.tag_results import (
-        RunResult, TagError, TagResults, artifact_paths, read_tag_results)
+        NoResults, RunResult, TagResults, artifact_paths, read_tag_results)
 
-__all__ = ["RunResult", "TagError", "TagResults", "artifact_paths", "read_tag_results"]
+__all__ = ["NoResults", "RunResult", "TagResults", "artifact_paths", "read_tag_results"]
 
 __getattr__ = attributes(__name__, {"tag_results": __all__})

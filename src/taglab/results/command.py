@@ -12,7 +12,7 @@ from taglab.results.diff import TagDiff, read_diff
 from taglab.results.diff_text import diff_text
 from taglab.results.files import Interpreter
 from taglab.results.receipt import summary, to_json
-from taglab.results.tag_results import TagError
+from taglab.results.tag_results import NoResults
 from taglab.results.verify import originals, verify
 from taglab.tracking.command import Parser
 
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
                               for each in found]))
             return 0
         return compare(options)
-    except TagError as error:
+    except NoResults as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_USAGE
 

@@ -74,7 +74,7 @@ class TagDiff:
 
 
 def read_diff(lab: Path, old: str, new: str) -> TagDiff:
-    """Return how two tags of the lab differ. Raises TagError."""
+    """Return how two tags of the lab differ. Raises NoResults."""
     client, experiment, uri = open_store(), experiment_name(), tracking_uri()
     left, right = (read_tag_results(client, experiment, tag, lab, uri) for tag in (old, new))
     assert client is not None  # it has runs

@@ -13,7 +13,7 @@ from taglab.git import run_git
 from taglab.tracking.summary import FINISHED, PARENT, find_runs
 
 
-class TagError(ValueError):
+class NoResults(ValueError):
     """A tag that is not there, or has no runs; the message says what to type."""
 
 
@@ -68,14 +68,14 @@ def read_tag_results(
     client: None where nothing was ever stored.
     store: what a message calls the place of the runs.
 
-    Raises TagError when git has no such tag, or when no run is of the commit that it names.
+    Raises NoResults when git has no such tag, or when no run is of the commit that it names.
     """
     commit, message = find_tag(lab, tag)
     found = find_runs(client, experiment, of_tag(tag)) if client else []
     runs = [run for run in found if run.data.tags.get("commit", commit) == commit]
     if not runs:
         others = sorted({run.data.tags["commit"][:7] for run in found})
-        raise TagError(
+        raise NoResults(
             f"no run of {tag} is in {store}" + (
                 f" for the commit {commit[:7]} that it names now, only for {', '.join(others)}"
                 if others else "") +
@@ -95,17 +95,17 @@ def of_tag(tag: str) -> str:
 def find_tag(lab: Path, tag: str) -> tuple[str, str]:
     """Return the commit of a tag, and the first line of the tag's message, else of the commit's.
 
-    Raises TagError, with tags that have a similar name, when there is none.
+    Raises NoResults, with tags that have a similar name, when there is none.
     """
     known = lab_tags(lab)
     if tag not in known:
         near = difflib.get_close_matches(tag, known, n=3)
         nearest = f"; the nearest are {', '.join(near)}" if near else ""
-        raise TagError(f"there is no tag {tag}{nearest}. To list all, type: git tag")
+        raise NoResults(f"there is no tag {tag}{nearest}. To list all, type: git tag")
     line = _git(lab, "for-each-ref", "--format=%(contents:subject)", f"refs/tags/{tag}")
     commit = _git(lab, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}^{{commit}}").strip()
     if not commit:
-        raise TagError(f"the tag {tag} names no commit")
+        raise NoResults(f"the tag {tag} names no commit")
     return commit, line.strip()
 
 

@@ -13,7 +13,7 @@ from taglab.results.files import Interpreter, compare_files
 from taglab.results.not_compared import ASYNCHRONOUS_REASON
 from taglab.results.receipt import Receipt, make_receipt, write_receipt
 from taglab.results.tag_results import (
-    RunResult, TagError, TagResults, lab_tags, read_tag_results)
+    RunResult, NoResults, TagResults, lab_tags, read_tag_results)
 from taglab.tracking.connection import experiment_name, open_store, tracking_uri
 from taglab.tracking.store import sqlite_file
 from taglab.tracking.summary import FINISHED
@@ -22,18 +22,18 @@ from taglab.tracking.summary import FINISHED
 def originals(lab: Path, named: Sequence[str] = ()) -> list[TagResults]:
     """Return the tags that can be run again: those named, else all whose runs have finished.
 
-    Raises TagError where one that is named cannot.
+    Raises NoResults where one that is named cannot.
     """
     tags = [original(lab, tag) for tag in named]
     for found in tags:
         if any(run.tags.get("dirty") == "true" for run in found.runs):
-            raise TagError(f"{found.tag} cannot be verified: it ran with uncommitted changes")
+            raise NoResults(f"{found.tag} cannot be verified: it ran with uncommitted changes")
     if tags:
         return tags
     for name in lab_tags(lab):
         try:
             found = original(lab, name)
-        except TagError:
+        except NoResults:
             continue
         if all(run.status == FINISHED and run.tags.get("dirty") != "true" for run in found.runs):
             tags.append(found)
@@ -41,7 +41,7 @@ def originals(lab: Path, named: Sequence[str] = ()) -> list[TagResults]:
 
 
 def original(lab: Path, tag: str) -> TagResults:
-    """Return the results of a tag in the lab's store. Raises TagError."""
+    """Return the results of a tag in the lab's store. Raises NoResults."""
     return read_tag_results(open_store(), experiment_name(), tag, lab, tracking_uri())
 
 
@@ -56,7 +56,7 @@ def made_again(
     for experiment in client.search_experiments():
         try:
             return client, read_tag_results(client, experiment.name, tag, lab).runs
-        except TagError:
+        except NoResults:
             continue
     return client, ()
 
@@ -88,7 +88,7 @@ def verify(
     build, expected: how the new build and the first one ended.
     path: of the receipt.
 
-    Raises TagError when the tag or its runs are gone.
+    Raises NoResults when the tag or its runs are gone.
     """
     found, client = original(lab, tag), open_store()
     assert client is not None  # it has the runs

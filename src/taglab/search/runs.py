@@ -12,6 +12,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+from taglab.names import LONGEST_PARAM, LONGEST_TAG
 from taglab.search.journal import Journal, TrialRecord
 from taglab.search.messages import FINISHED, PRUNED, Outcome, storable
 from taglab.search.plan import Plan
@@ -22,8 +23,6 @@ from taglab.tracking.server_errors import is_away
 from taglab.tracking.signals import uninterrupted
 from taglab.tracking.store import sqlite_file
 from taglab.tracking.summary import PARENT, find_runs
-
-LONGEST_TAG, LONGEST_PARAM = 8000, 6000  # characters that MLflow accepts
 
 
 class TrialRuns:

@@ -27,11 +27,10 @@ from mlflow.tracking._tracking_service.utils import _get_store
 from mlflow.utils.uri import append_to_uri_path
 from sqlalchemy import Table, Update, insert, update
 
-from taglab.names import is_accepted
+from taglab.names import LONGEST_PARAM, LONGEST_TAG, is_accepted
 
 SCHEMA = "dc11669786a5"  # the revision of the tables that this module was checked with
 PLAIN = "LAB_PLAIN_RECORDING"
-LONGEST_TAG, LONGEST_PARAM = 8000, 6000  # characters that MLflow accepts
 RUNS, TAGS, PARAMS, METRICS, LATEST = (
     model.__table__ for model in (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric))
 SETTINGS = ("PRAGMA foreign_keys = ON", "PRAGMA busy_timeout = 20000")  # of MLflow's sessions
